@@ -1,0 +1,99 @@
+"""Writing to the warehouse through dlt: append only, and nothing counts before the destination was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import dlt
+import pyarrow as pa
+from dlt.pipeline.exceptions import PipelineStepFailed
+
+from pipelines import cursor_admin
+from pipelines.cursor_admin.tables import FROZEN, SCHEMAS, dlt_columns
+from pipelines.cursor_admin.windows import WindowRead
+from pipelines.errors import ApiError, LoadError
+
+# Which column says to which batch a row belongs.
+BATCH_COLUMNS = {
+    "usage_events": "batch_id",
+    "billing_groups": "snapshot_id",
+    "billing_group_members": "snapshot_id",
+    "members": "snapshot_id",
+}
+
+
+class Landing:
+    """One team's way into the warehouse, for one run.
+
+    `working_dir` is fresh for each run: no load package of a killed run can be resumed from it, and losing it loses
+    nothing, as all state lies in the ledgers beside the data.
+    """
+
+    def __init__(self, warehouse: Path, working_dir: Path) -> None:
+        self._warehouse = warehouse
+        self._pipeline = dlt.pipeline(
+            pipeline_name="cursor_admin",
+            pipelines_dir=str(working_dir),
+            destination=dlt.destinations.duckdb(str(warehouse)),
+            dataset_name="raw",
+        )
+        self._pipeline.config.restore_from_destination = False
+
+    def create_tables(self, first: Mapping[str, pa.Table]) -> None:
+        """Make every raw table exist, also before its first row, and append the rows of `first`."""
+        self.append({name: [first.get(name, schema.empty_table())] for name, schema in SCHEMAS.items()})
+
+    def append(self, tables: Mapping[str, list[pa.Table]], reads: Iterable[WindowRead] = ()) -> None:
+        """Append rows by raw table, and the spooled rows of whole days, in one load.
+
+        Raises:
+            LoadError: the warehouse could not be written; nothing of this call counts.
+        """
+        resources: list[Any] = [_resource(name, rows) for name, rows in tables.items() if rows]
+        if spooled := [read for read in reads if read.row_count]:
+            resources.append(cursor_admin.usage_events(spooled))
+        if not resources:
+            return
+        try:
+            self._pipeline.run(resources, loader_file_format="parquet")
+        except PipelineStepFailed as error:
+            cause: BaseException = error
+            while cause.__cause__ is not None:
+                cause = cause.__cause__
+            if isinstance(cause, ApiError | OSError):
+                raise cause from None
+            raise LoadError(
+                f"The warehouse {self._warehouse} could not be written: {str(cause).splitlines()[0][:200]}. Nothing of "
+                "this batch counts; check disk space and that no other program has the file open, then run again."
+            ) from error
+
+    def check(self, expected: Mapping[tuple[str, str], int]) -> None:
+        """Raise LoadError unless each (table, batch) holds exactly the expected number of rows."""
+        found: dict[tuple[str, str], int] = {}
+        with self._pipeline.sql_client() as client:
+            for table, column in BATCH_COLUMNS.items():
+                keys = sorted({key for name, key in expected if name == table})
+                if not keys:
+                    continue
+                marks = ", ".join(["%s"] * len(keys))
+                # The lower bound, redundant as it is, lets the engine skip everything older than this run.
+                where = f"{column} in ({marks}) and {column} >= %s"
+                sql = f"select {column}, count(*) from {table} where {where} group by {column}"
+                found |= {(table, key): count for key, count in client.execute_sql(sql, *keys, keys[0]) or []}
+        for (table, key), count in expected.items():
+            if found.get((table, key), 0) != count:
+                raise LoadError(
+                    f"{table}: {count} rows were read, {found.get((table, key), 0)} are in the warehouse ({key}). "
+                    "The batch does not count; run again."
+                )
+
+
+def _resource(name: str, tables: list[pa.Table]) -> Any:
+    """Tables of the source go through its own resource; ledgers have none there."""
+    if name in cursor_admin.SNAPSHOTS:
+        return cursor_admin.SNAPSHOTS[name](tables)
+    return dlt.resource(
+        tables, name=name, write_disposition="append", columns=dlt_columns(name), schema_contract=FROZEN
+    )
