@@ -35,7 +35,10 @@ class Roster:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`reason` is None when the answer is accepted; `digest` stands for the content that was refused."""
+    """`reason` is None when the answer is accepted.
+
+    `digest` stands for who is missing: the same content, as far as the refusal goes, while everybody else may move on.
+    """
 
     reason: str | None = None
     digest: str | None = None
@@ -76,36 +79,31 @@ def judge(answer: Roster, last: Roster | None) -> Verdict:
     """
     if last is None:
         return Verdict()
-    tripped: list[str] = []
     reasons: list[str] = []
+    missing: set[tuple[str, str]] = set()
     still_there = {group: users for group, users in last.current.items() if group in answer.current}
     before = _people(still_there)
     people = _people(answer.current)
     explained = {user for _, user in answer.accounted} | answer.elsewhere
-    now = len(people) + len((before & explained) - people)
+    lost = before - people - explained
     if not people and not _people(last.current) <= explained:
-        tripped.append(WHOLE_ANSWER)
         reasons.append(f"no current members, {last.member_count} before")
-    elif _shrank(len(before), now):
-        tripped.append(WHOLE_ANSWER)
-        reasons.append(f"{now} current members, {len(before)} before")
+        missing |= {(WHOLE_ANSWER, user) for user in _people(last.current) - explained}
+    elif _shrank(len(before), len(people | (before & explained))):
+        reasons.append(f"{len(people)} current members, {len(before)} before")
+        missing |= {(WHOLE_ANSWER, user) for user in lost}
     for group, users in sorted(still_there.items()):
         if group == WHOLE_ANSWER:
             continue
         there = answer.current[group]
         gone = {user for user in users - there if (group, user) in answer.accounted or user in answer.elsewhere}
         if _shrank(len(users), len(there) + len(gone)):
-            tripped.append(group)
             reasons.append(f"group {group}: {len(there)} current members, {len(users)} before")
-    if not tripped:
+            missing |= {(group, user) for user in users - there - gone}
+    if not reasons:
         return Verdict()
-    content = [
-        f"{group}:{','.join(sorted(users))}"
-        for group, users in sorted(answer.current.items())
-        if WHOLE_ANSWER in tripped or group in tripped
-    ]
-    digest = hashlib.sha256("\n".join([*tripped, "", *content]).encode()).hexdigest()[:32]
-    return Verdict("; ".join(reasons), digest)
+    lines = [f"{group}:{user}" for group, user in sorted(missing)]
+    return Verdict("; ".join(reasons), hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32])
 
 
 def judge_day(read: WindowRead, read_on: date, state: DayState | None, *, accept_shrink: bool) -> tuple[str, str]:
