@@ -1,0 +1,84 @@
+"""The invented company's own tables, as the CSV files its finance department would keep."""
+
+from __future__ import annotations
+
+import csv
+from datetime import date, timedelta
+from pathlib import Path
+
+from pipelines.simulator.behaviour import Behaviour
+from pipelines.simulator.people import Roster
+
+_OWNERS = ("finance.partner@example.com", "platform.lead@example.com", "research.lead@example.com")
+
+
+def write_seeds(roster: Roster, behaviour: Behaviour, start: date, end: date, folder: Path) -> None:
+    """Writes the six tables that people edit. `team` is empty: every team."""
+    folder.mkdir(parents=True, exist_ok=True)
+    midway = start + timedelta(days=(end - start).days // 2)
+    price_change = date(midway.year, midway.month, 11)
+    before = start - timedelta(days=365)
+    _write(folder / "plans.csv", ("team", "plan", "valid_from_date", "usage_rate"), [("", behaviour.plan, before, "1")])
+    _write(
+        folder / "seat_prices.csv",
+        ("team", "seat_type", "monthly_price_usd", "valid_from_date"),
+        [("", "standard", "40.00", before), ("", "premium", "120.00", before), ("", "standard", "44.00", price_change)],
+    )
+    premium = [person for person in roster.persons if person.weight > 3]
+    _write(
+        folder / "seat_types.csv",
+        ("team", "user_email", "seat_type", "valid_from_date"),
+        [("", person.email, "premium", before if person.index % 2 else price_change) for person in premium],
+    )
+    standard = max(0, len(roster.persons) - len(premium) - 4)
+    _write(
+        folder / "committed_seats.csv",
+        ("team", "seat_type", "seat_count", "valid_from_date"),
+        [("", "standard", standard, before), ("", "premium", len(premium) + 1, before)],
+    )
+    _write(
+        folder / "service_accounts.csv",
+        (
+            "team",
+            "service_account_id",
+            "name",
+            "email",
+            "owner",
+            "purpose",
+            "billing_group_id",
+            "key_rotated_on",
+            "rotation_days",
+            "valid_from_date",
+        ),
+        [
+            (
+                "",
+                sa.service_account_id,
+                sa.name,
+                "" if sa.email in (None, sa.owner_email) else sa.email,
+                sa.owner_email,
+                sa.purpose,
+                group_id,
+                start - timedelta(days=40),
+                180,
+                since,
+            )
+            for sa in roster.service_accounts
+            for since, group_id in sa.mappings
+        ],
+    )
+    _write(
+        folder / "billing_groups.csv",
+        ("team", "billing_group_id", "cost_center", "gl_account", "owner"),
+        [
+            ("", group.group_id, f"CC-{1000 + 10 * index}", f"64{index:02d}00", _OWNERS[index % len(_OWNERS)])
+            for index, group in enumerate(roster.groups)
+        ],
+    )
+
+
+def _write(path: Path, header: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
