@@ -1,0 +1,360 @@
+"""Hand-made warehouses for tests of the models: the raw schema as the loader writes it, and real dbt runs over it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+PROJECT_DIR = Path(__file__).resolve().parents[1]
+TEAM = "example"
+
+RAW_TABLES: dict[str, str] = {
+    "teams": "team varchar, start_date date, first_run_at timestamp",
+    "usage_events": """team varchar, batch_id varchar, usage_date date, occurred_at timestamp, user_email varchar,
+        service_account_id varchar, service_account_name varchar, cloud_agent_id varchar, automation_id varchar,
+        conversation_id varchar, model varchar, kind varchar, is_max_mode boolean, is_token_based boolean,
+        is_chargeable boolean, is_headless boolean, request_units decimal(18,6), input_tokens bigint,
+        output_tokens bigint, cache_write_tokens bigint, cache_read_tokens bigint, model_cents decimal(18,6),
+        discount_percent_off decimal(18,6), charged_cents decimal(18,6), token_fee_cents decimal(18,6),
+        extra_json varchar""",
+    "load_windows": """team varchar, resource varchar, read_id varchar, read_number bigint, usage_date date,
+        batch_id varchar, outcome varchar, announced_count bigint, row_count bigint, charged_cents decimal(18,6),
+        digest varchar, read_at timestamp, run_id varchar""",
+    "snapshot_reads": """team varchar, resource varchar, cycle_start_at timestamp, cycle_end_at timestamp,
+        is_current_cycle boolean, read_id varchar, read_number bigint, snapshot_id varchar, outcome varchar,
+        row_count bigint, current_member_count bigint, digest varchar, guard_digest varchar, detail varchar,
+        read_at timestamp, run_id varchar""",
+    "billing_groups": """team varchar, snapshot_id varchar, billing_group_id varchar, name varchar,
+        group_type varchar, directory_group_id varchar, is_unassigned boolean, member_count bigint,
+        created_at timestamp, updated_at timestamp, spend_cents decimal(18,6), extra_json varchar""",
+    "billing_group_members": """team varchar, snapshot_id varchar, billing_group_id varchar, is_unassigned boolean,
+        user_id varchar, user_email varchar, name varchar, is_current boolean, joined_at timestamp,
+        left_at timestamp, spend_cents decimal(18,6), extra_json varchar""",
+    "members": """team varchar, snapshot_id varchar, user_id varchar, user_email varchar, name varchar,
+        role varchar, is_removed boolean, extra_json varchar""",
+}
+
+SEED_HEADERS: dict[str, str] = {
+    "plans": "team,plan,valid_from_date,usage_rate",
+    "seat_prices": "team,seat_type,monthly_price_usd,valid_from_date",
+    "seat_types": "team,user_email,seat_type,valid_from_date",
+    "committed_seats": "team,seat_type,seat_count,valid_from_date",
+    "service_accounts": (
+        "team,service_account_id,name,email,owner,purpose,billing_group_id,key_rotated_on,rotation_days,valid_from_date"
+    ),
+    "billing_groups": "team,billing_group_id,cost_center,gl_account,owner",
+}
+
+EVENT_DEFAULTS: dict[str, Any] = {
+    "user_email": None,
+    "model": "model-one",
+    "kind": "Usage-based",
+    "is_max_mode": False,
+    "is_token_based": True,
+    "is_chargeable": True,
+    "is_headless": False,
+    "input_tokens": 100,
+    "output_tokens": 10,
+    "cache_write_tokens": 0,
+    "cache_read_tokens": 0,
+    "model_cents": "1",
+    "charged_cents": "1",
+}
+
+
+def instant(text: str) -> datetime:
+    """`2026-10-01` or `2026-10-01 12:00`, UTC without zone as raw holds it."""
+    return datetime.fromisoformat(text)
+
+
+class Warehouse:
+    """One data folder: raw tables to be filled by a test, seeds, and the marts that dbt builds from them."""
+
+    def __init__(self, folder: Path, start_date: str = "2026-10-01", team: str = TEAM) -> None:
+        self.folder = folder
+        self.team = team
+        self.path = folder / "warehouse.duckdb"
+        self.build_path = folder / ".build" / "chargeback.duckdb"
+        self.seeds_path = folder / "seeds"
+        self._number = 0
+        self.build_path.parent.mkdir(parents=True)
+        self.seeds_path.mkdir()
+        for seed in SEED_HEADERS:
+            self.write_seed(seed, [])
+        with self.connect() as connection:
+            connection.execute("create schema raw")
+            for table, columns in RAW_TABLES.items():
+                connection.execute(f"create table raw.{table} ({columns})")
+        self.insert("teams", [{"team": team, "start_date": start_date, "first_run_at": f"{start_date} 02:00:00"}])
+
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        return duckdb.connect(str(self.path))
+
+    def execute(self, statement: str) -> None:
+        with self.connect() as connection:
+            connection.execute(statement)
+
+    def insert(self, table: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        with self.connect() as connection:
+            for row in rows:
+                names, values = list(row), list(row.values())
+                marks = ", ".join("?" for _ in names)
+                connection.execute(f"insert into raw.{table} ({', '.join(names)}) values ({marks})", values)
+
+    def write_seed(self, seed: str, rows: Sequence[str]) -> None:
+        """Rows are CSV lines in the order of the header."""
+        (self.seeds_path / f"{seed}.csv").write_text("\n".join([SEED_HEADERS[seed], *rows]) + "\n")
+
+    def read_events(
+        self,
+        day: str,
+        events: Sequence[Mapping[str, Any]],
+        read_at: str,
+        outcome: str = "landed",
+    ) -> str:
+        """A complete read of one day: its rows under a new batch, then the ledger row. An event has `at`, its time."""
+        number = self._next_number()
+        batch_id = f"batch-{number:04d}"
+        rows = []
+        for event in events:
+            row = {**EVENT_DEFAULTS, **event, "team": self.team, "batch_id": batch_id, "usage_date": day}
+            row["occurred_at"] = f"{day} {row.pop('at')}"
+            rows.append(row)
+        self.insert("usage_events", rows)
+        self._ledger(number, day, batch_id, outcome, len(rows), read_at)
+        return batch_id
+
+    def confirm_events(self, day: str, batch_id: str, row_count: int, read_at: str) -> None:
+        """A read that found the current version again."""
+        self._ledger(self._next_number(), day, batch_id, "unchanged", row_count, read_at)
+
+    def _ledger(self, number: int, day: str, batch_id: str, outcome: str, row_count: int, read_at: str) -> None:
+        with self.connect() as connection:
+            connection.execute(
+                """
+                insert into raw.load_windows
+                select ?, 'usage_events', ?, ?, ?, ?, ?, ?, ?,
+                    coalesce((select sum(charged_cents) from raw.usage_events where batch_id = ?), 0), ?, ?, 'run'
+                """,
+                [self.team, f"read-{number:04d}", number, day, batch_id, outcome, row_count, row_count, batch_id,
+                 f"digest-{batch_id}", read_at],
+            )  # fmt: skip
+
+    def read_groups(
+        self,
+        read_at: str,
+        groups: Mapping[str, Mapping[str, Any]],
+        cycle: tuple[str, str] | None = ("2026-10-01", "2026-11-01"),
+        is_current_cycle: bool = True,
+        outcome: str = "landed",
+    ) -> None:
+        """An answer of /teams/groups. A group: `name`, `members` as (user_id, email, joined_at, left_at or None)."""
+        number = self._next_number()
+        content = json.dumps([groups, cycle, is_current_cycle], sort_keys=True, default=str)
+        snapshot_id = "groups-" + hashlib.sha256(content.encode()).hexdigest()[:12]
+        with self.connect() as connection:
+            known = connection.execute(
+                "select count(*) from raw.snapshot_reads where snapshot_id = ? and outcome = 'landed'", [snapshot_id]
+            ).fetchone()
+        if known == (0,):
+            self.insert("billing_groups", [self._group_row(snapshot_id, key, group) for key, group in groups.items()])
+            self.insert(
+                "billing_group_members",
+                [
+                    self._member_row(snapshot_id, key, group, member)
+                    for key, group in groups.items()
+                    for member in group["members"]
+                ],
+            )
+        elif outcome == "landed":
+            outcome = "unchanged"
+        start, end = cycle or (None, None)
+        self._snapshot_read(number, "billing_groups", snapshot_id, outcome, read_at, start, end, is_current_cycle)
+
+    def _group_row(self, snapshot_id: str, key: str, group: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "team": self.team,
+            "snapshot_id": snapshot_id,
+            "billing_group_id": key,
+            "name": group["name"],
+            "group_type": "BILLING",
+            "directory_group_id": group.get("directory_group_id"),
+            "is_unassigned": group.get("is_unassigned", False),
+            "member_count": sum(1 for member in group["members"] if member[3] is None),
+            "created_at": group.get("created_at", "2026-01-01"),
+            "updated_at": group.get("updated_at", "2026-01-01"),
+            "spend_cents": 0,
+        }
+
+    def _member_row(
+        self, snapshot_id: str, key: str, group: Mapping[str, Any], member: Sequence[Any]
+    ) -> dict[str, Any]:
+        user_id, user_email, joined_at, left_at = member
+        return {
+            "team": self.team,
+            "snapshot_id": snapshot_id,
+            "billing_group_id": key,
+            "is_unassigned": group.get("is_unassigned", False),
+            "user_id": user_id,
+            "user_email": user_email,
+            "name": user_id,
+            "is_current": left_at is None,
+            "joined_at": joined_at,
+            "left_at": left_at,
+            "spend_cents": 0,
+        }
+
+    def read_members(
+        self, read_at: str, members: Sequence[tuple[str, str, str, bool]], outcome: str = "landed"
+    ) -> None:
+        """An answer of /teams/members: (user_id, email, role, is_removed)."""
+        number = self._next_number()
+        snapshot_id = "members-" + hashlib.sha256(json.dumps(list(members)).encode()).hexdigest()[:12]
+        with self.connect() as connection:
+            known = connection.execute(
+                "select count(*) from raw.members where snapshot_id = ?", [snapshot_id]
+            ).fetchone()
+        if known == (0,):
+            self.insert(
+                "members",
+                [
+                    {
+                        "team": self.team,
+                        "snapshot_id": snapshot_id,
+                        "user_id": user_id,
+                        "user_email": user_email,
+                        "name": user_id,
+                        "role": role,
+                        "is_removed": is_removed,
+                    }
+                    for user_id, user_email, role, is_removed in members
+                ],
+            )
+        elif outcome == "landed":
+            outcome = "unchanged"
+        self._snapshot_read(number, "members", snapshot_id, outcome, read_at, None, None, True)
+
+    def _snapshot_read(
+        self,
+        number: int,
+        resource: str,
+        snapshot_id: str,
+        outcome: str,
+        read_at: str,
+        cycle_start_at: str | None,
+        cycle_end_at: str | None,
+        is_current_cycle: bool,
+    ) -> None:
+        self.insert(
+            "snapshot_reads",
+            [
+                {
+                    "team": self.team,
+                    "resource": resource,
+                    "cycle_start_at": cycle_start_at,
+                    "cycle_end_at": cycle_end_at,
+                    "is_current_cycle": is_current_cycle,
+                    "read_id": f"read-{number:04d}",
+                    "read_number": number,
+                    "snapshot_id": snapshot_id,
+                    "outcome": outcome,
+                    "row_count": 0,
+                    "current_member_count": 0,
+                    "digest": snapshot_id,
+                    "guard_digest": snapshot_id,
+                    "read_at": read_at,
+                    "run_id": "run",
+                }
+            ],
+        )
+
+    def _next_number(self) -> int:
+        self._number += 1
+        return self._number
+
+    def dbt(
+        self, *arguments: str, plan: str = "enterprise", full_tests: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs dbt as the product does: a process of its own, every path in the environment."""
+        variables = {
+            "run_id": "run",
+            "published_at": "2026-11-20 02:00:00",
+            "version": "0",
+            "model_fingerprint": "test",
+            "full_tests": full_tests,
+            "plan": plan,
+        }
+        target = self.folder / "target"
+        environment = {
+            **os.environ,
+            "CHARGEBACK_BUILD_PATH": str(self.build_path),
+            "CHARGEBACK_WAREHOUSE_PATH": str(self.path),
+            "CHARGEBACK_SEEDS_PATH": os.path.relpath(self.seeds_path, PROJECT_DIR / "dbt_project"),
+        }
+        return subprocess.run(
+            [
+                sys.executable, "-c", "from dbt.cli.main import cli; cli()", "--log-path", str(target / "logs"),
+                *arguments,
+                "--project-dir", str(PROJECT_DIR / "dbt_project"), "--profiles-dir", str(PROJECT_DIR / "dbt_project"),
+                "--target-path", str(target), "--vars", json.dumps(variables),
+            ],
+            env=environment, cwd=self.folder, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    def build(self, *arguments: str, plan: str = "enterprise", full_tests: bool = False) -> str:
+        """Builds and tests everything selected (default: all but the unit tests); fails with dbt's own words."""
+        chosen = arguments or ("--exclude-resource-type", "unit_test")
+        result = self.dbt("build", *chosen, plan=plan, full_tests=full_tests)
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout
+
+    def table(self, name: str) -> list[tuple[Any, ...]]:
+        """Every row of a mart, sorted by all columns."""
+        return self.rows(f"select * from marts.{name} order by all")
+
+    def tables(self) -> dict[str, list[tuple[Any, ...]]]:
+        """Every row of every mart, sorted by all columns."""
+        names = self.rows("select table_name from information_schema.tables where table_schema = 'marts' order by 1")
+        return {
+            name: self.rows(f"select * from marts.{name} order by all")
+            for (name,) in names
+            if not name.startswith("__dbt")
+        }
+
+    def tables_of_a_full_refresh(self, plan: str = "enterprise") -> dict[str, list[tuple[Any, ...]]]:
+        """What the marts would hold if they were built from raw alone; everything is then put back as it was."""
+        kept = self.folder / "kept"
+        kept.mkdir()
+        shutil.copyfile(self.path, kept / "warehouse.duckdb")
+        self.build_path.rename(kept / "chargeback.duckdb")
+        with self.connect() as connection:
+            for schema in ("staging", "intermediate", "seeds"):
+                connection.execute(f"drop schema if exists {schema} cascade")
+        self.build("--exclude-resource-type", "unit_test", "--exclude-resource-type", "test", plan=plan)
+        tables = self.tables()
+        shutil.move(kept / "warehouse.duckdb", self.path)
+        shutil.move(kept / "chargeback.duckdb", self.build_path)
+        kept.rmdir()
+        return tables
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Rows of a query over the marts (and `warehouse`, attached read-only)."""
+        with duckdb.connect(str(self.build_path), read_only=True) as connection:
+            connection.execute(f"attach '{self.path}' as warehouse (read_only)")
+            return connection.execute(query).fetchall()
+
+
+def days(first: str, last: str) -> list[str]:
+    """Both ends included."""
+    start, end = date.fromisoformat(first), date.fromisoformat(last)
+    return [(start + timedelta(days=number)).isoformat() for number in range((end - start).days + 1)]
