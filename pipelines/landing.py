@@ -8,12 +8,16 @@ from typing import Any
 
 import dlt
 import pyarrow as pa
+from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from pipelines import cursor_admin
 from pipelines.cursor_admin.tables import FROZEN, SCHEMAS, dlt_columns
-from pipelines.cursor_admin.windows import WindowRead
+from pipelines.cursor_admin.windows import WindowRead, merge_spools
 from pipelines.errors import ApiError, LoadError
+
+# A backfill of any size stays within a few hundred megabytes: one thread fills one row group at a time.
+WAREHOUSE_CONFIG = {"memory_limit": "256MB", "threads": 1}
 
 # Which column says to which batch a row belongs.
 BATCH_COLUMNS = {
@@ -36,7 +40,7 @@ class Landing:
         self._pipeline = dlt.pipeline(
             pipeline_name="cursor_admin",
             pipelines_dir=str(working_dir),
-            destination=dlt.destinations.duckdb(str(warehouse)),
+            destination=dlt.destinations.duckdb(DuckDbCredentials(str(warehouse), global_config=WAREHOUSE_CONFIG)),
             dataset_name="raw",
         )
         self._pipeline.config.restore_from_destination = False
@@ -53,7 +57,8 @@ class Landing:
         """
         resources: list[Any] = [_resource(name, rows) for name, rows in tables.items() if rows]
         if spooled := [read for read in reads if read.row_count]:
-            resources.append(cursor_admin.usage_events(spooled))
+            merged = spooled[0].path.with_name("merged.parquet")
+            resources.append(cursor_admin.usage_events(merged, merge_spools(spooled, merged)))
         if not resources:
             return
         try:

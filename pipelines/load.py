@@ -31,7 +31,7 @@ from pipelines.snapshots import SnapshotAnswer, Verdicts, judge_snapshots, read_
 
 DEFAULT_HISTORY_DAYS = 90
 DAYS_AHEAD = 4  # days read side by side: enough to keep a limiter of one request a second busy at three seconds each
-COMMIT_ROWS = 250_000
+COMMIT_ROWS = 150_000
 COMMIT_SECONDS = 45.0
 
 
@@ -212,10 +212,14 @@ class _TeamLoad:
                 rows += sum(one.read.row_count for one in day_reads if one.is_new)
                 self.progress.days(done, len(wanted), self.result.events_landed + rows, client.stats.request_count)
                 if rows >= COMMIT_ROWS or time.monotonic() - committed_at >= COMMIT_SECONDS:
-                    ready = pending if pending is not None and pending.done() else None
-                    self._commit(judged, ready, ledger, accept_shrink)
-                    pending = None if ready else pending
-                    judged, rows, committed_at = [], 0, time.monotonic()
+                    ready, pending = (pending, None) if pending is not None and pending.done() else (None, pending)
+                    chunk, judged, rows = (
+                        judged,
+                        [],
+                        0,
+                    )  # taken out first: what failed to be written is not written twice
+                    self._commit(chunk, ready, ledger, accept_shrink)
+                    committed_at = time.monotonic()
         except Exception:
             self._commit(judged, None, ledger, accept_shrink)
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import dlt
@@ -10,7 +11,6 @@ import pyarrow as pa
 
 from .client import CursorAdminClient
 from .tables import FROZEN, dlt_columns
-from .windows import WindowRead
 
 __all__ = ["SNAPSHOTS", "CursorAdminClient", "billing_group_members", "billing_groups", "members", "usage_events"]
 
@@ -21,16 +21,15 @@ __all__ = ["SNAPSHOTS", "CursorAdminClient", "billing_group_members", "billing_g
     columns=dlt_columns("usage_events"),
     schema_contract=FROZEN,
 )
-def usage_events(reads: Iterable[WindowRead]) -> Iterator[Any]:
+def usage_events(path: Path, row_count: int) -> Iterator[Any]:
     """Metered requests, one row each, whole UTC days at a time.
 
     Source: POST /teams/filtered-usage-events (https://cursor.com/docs/account/teams/admin-api). The days were read and
-    spooled to Parquet by `WindowReader`; the files are loaded as they are.
+    spooled to Parquet by `WindowReader`; the file at `path` is loaded as it is.
     Units: `_cents` are US cents, fractional. `occurred_at` is UTC without zone.
     Limit: a price restated after a day is final is seen when the closed cycle is read again.
     """
-    for read in reads:
-        yield dlt.mark.with_file_import(str(read.path), "parquet", read.row_count)
+    yield dlt.mark.with_file_import(str(path), "parquet", row_count)
 
 
 @dlt.resource(

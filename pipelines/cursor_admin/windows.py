@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -22,8 +22,8 @@ from .errors import IncompleteWindowError
 from .tables import SCHEMAS, USAGE_EVENTS_PATH, usage_event_batch
 
 ATTEMPTS = 3
-PAGES_AHEAD = 4
-ROWS_PER_GROUP = 32_768
+PAGES_AHEAD = 3
+ROWS_PER_GROUP = 16_384
 
 
 @dataclass(frozen=True)
@@ -169,11 +169,12 @@ class WindowReader:
         for _ in range(ATTEMPTS):
             is_in_order = True
             with _Spool(path) as spool:
-                first = last = self._page(window, 1)
-                spool.add(self._rows(first, window, batch_id))
-                for number, last in enumerate(self._further_pages(window, first.page_count), start=2):
+                first, rows = self._page(window, 1, batch_id)
+                spool.add(rows)
+                last = first
+                for number, (last, rows) in enumerate(self._further_pages(window, first.page_count, batch_id), start=2):
                     is_in_order = is_in_order and last.page == number  # a page sent twice is not two pages
-                    spool.add(self._rows(last, window, batch_id))
+                    spool.add(rows)
                 digest = spool.finish()
             is_whole = first.total_count == last.total_count == spool.row_count
             if is_whole and is_in_order and not last.has_next_page:
@@ -194,19 +195,21 @@ class WindowReader:
             "Nothing of that day was stored; the next run reads it again."
         )
 
-    def _page(self, window: DayWindow, page: int) -> EventPage:
-        return self._client.usage_event_page(window.start_ms, window.end_ms, page)
+    def _page(self, window: DayWindow, page: int, batch_id: str) -> tuple[EventPage, pa.RecordBatch]:
+        """A page and its rows as Arrow, which take a tenth of the memory: those of the page are let go."""
+        answer = self._client.usage_event_page(window.start_ms, window.end_ms, page)
+        rows = usage_event_batch(answer.rows, team=self._team, batch_id=batch_id, day=window.day)
+        return replace(answer, rows=[]), rows
 
-    def _rows(self, page: EventPage, window: DayWindow, batch_id: str) -> pa.RecordBatch:
-        return usage_event_batch(page.rows, team=self._team, batch_id=batch_id, day=window.day)
-
-    def _further_pages(self, window: DayWindow, page_count: int) -> Iterator[EventPage]:
+    def _further_pages(
+        self, window: DayWindow, page_count: int, batch_id: str
+    ) -> Iterator[tuple[EventPage, pa.RecordBatch]]:
         """Pages 2 to the last, in order. The middle ones are fetched side by side; the last one strictly after them,
         so that whatever moved between the first and the last request shows as a different count."""
-        waiting: deque[Future[EventPage]] = deque()
+        waiting: deque[Future[tuple[EventPage, pa.RecordBatch]]] = deque()
         try:
             for page in range(2, page_count):
-                waiting.append(self._pool.submit(self._page, window, page))
+                waiting.append(self._pool.submit(self._page, window, page, batch_id))
                 if len(waiting) >= PAGES_AHEAD:
                     yield waiting.popleft().result()
             while waiting:
@@ -215,7 +218,22 @@ class WindowReader:
             for future in waiting:
                 future.cancel()
         if page_count > 1:
-            yield self._page(window, page_count)
+            yield self._page(window, page_count, batch_id)
+
+
+def merge_spools(reads: Iterable[WindowRead], path: Path) -> int:
+    """Put the rows of several days into one Parquet file, a row group at a time; answers the number of rows.
+
+    A destination starts one job a file, and DuckDB writes a checkpoint after each: one file is three times faster.
+    """
+    count = 0
+    with pq.ParquetWriter(path, SCHEMAS["usage_events"], compression="lz4") as writer:
+        for read in reads:
+            with pq.ParquetFile(read.path) as spool:
+                for group in range(spool.num_row_groups):
+                    writer.write_table(spool.read_row_group(group))
+            count += read.row_count
+    return count
 
 
 def days_between(first: date, last: date) -> list[date]:
