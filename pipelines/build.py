@@ -179,14 +179,15 @@ def _run_dbt(
         "model_fingerprint": fingerprint,
         "full_tests": result.full_tests,
         "plan": settings.plan or "",
-        "run_id": run_id,
-        "published_at": now.format("YYYY-MM-DD HH:mm:ss"),
     }
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("SOURCES__", "DBT_"))}
     environment |= {
         "CHARGEBACK_BUILD_PATH": str(paths.build_file),
         "CHARGEBACK_WAREHOUSE_PATH": str(paths.warehouse),
         "CHARGEBACK_SEEDS_PATH": os.path.relpath(paths.build_dir / "seeds", DBT_PROJECT_DIR),
+        # not variables: what changes every night would make dbt parse the whole project again
+        "CHARGEBACK_RUN_ID": run_id,
+        "CHARGEBACK_PUBLISHED_AT": now.format("YYYY-MM-DD HH:mm:ss"),
     }
     command = [sys.executable, "-m", "pipelines.dbt_process"]
     command += ["--no-use-colors", "--no-send-anonymous-usage-stats", "--no-version-check", "--no-use-colors-file"]

@@ -26,7 +26,7 @@ from pipelines.errors import ConfigError, FileError, IncompleteWindowError
 from pipelines.guard import judge_day
 from pipelines.landing import Landing
 from pipelines.ledger import Ledger, closed_cycle_days, days_to_read, read_ledger
-from pipelines.runs import Clock, Progress
+from pipelines.runs import Clock, Progress, file_error_message
 from pipelines.snapshots import SnapshotAnswer, Verdicts, judge_snapshots, read_snapshots
 
 DEFAULT_HISTORY_DAYS = 90
@@ -91,10 +91,7 @@ def load(
         for team in teams:
             _TeamLoad(settings, team, clock, run_id, working, progress, result).run(since, accept_shrink, new_team)
     except OSError as error:
-        raise FileError(
-            f"Cannot write below {settings.paths.data_dir}: {error.strerror or error}. "
-            "Make room or check the folder's owner, then run again."
-        ) from error
+        raise FileError(file_error_message(error)) from error
     finally:
         shutil.rmtree(working, ignore_errors=True)
     return result

@@ -1,2 +1,10 @@
+{#- What differs from night to night comes from the environment: a new value of a --vars variable would make dbt parse
+    the whole project again. The variables of the same name are for tests. -#}
+
 {#- The clock of the run: what "now" means in every model. -#}
-{% macro published_at() -%}cast('{{ var("published_at") }}' as timestamp){%- endmacro %}
+{% macro published_at() -%}
+    cast('{{ env_var("CHARGEBACK_PUBLISHED_AT", var("published_at")) }}' as timestamp)
+{%- endmacro %}
+
+{#- The run that builds, as in runs.jsonl. -#}
+{% macro run_id() -%}{{ dbt.string_literal(env_var('CHARGEBACK_RUN_ID', var('run_id'))) }}{%- endmacro %}

@@ -38,7 +38,7 @@ last_full_tests as (
 
 select
     {{ published_at() }} as published_at,
-    cast({{ dbt.string_literal(var('run_id')) }} as {{ dbt.type_string() }}) as run_id,
+    cast({{ run_id() }} as {{ dbt.type_string() }}) as run_id,
     cast({{ dbt.string_literal(var('version')) }} as {{ dbt.type_string() }}) as version,
     cast({{ dbt.string_literal(var('model_fingerprint')) }} as {{ dbt.type_string() }}) as model_fingerprint,
     extent.data_from_date,
