@@ -15,6 +15,8 @@ from pipelines.paths import PROJECT_DIR, DataPaths, data_paths
 
 # dlt looks for `.dlt/` in the working directory unless told; cron may start anywhere.
 os.environ.setdefault("DLT_PROJECT_DIR", str(PROJECT_DIR))
+# dlt's own log goes to stderr, with tracebacks where a disk is full; what a person must know is said by our messages.
+os.environ.setdefault("RUNTIME__LOG_LEVEL", "CRITICAL")
 
 import dlt
 

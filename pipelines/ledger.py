@@ -90,12 +90,11 @@ def open_warehouse(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     try:
         connection = duckdb.connect(str(path), read_only=True)
     except duckdb.Error as error:
-        reason = (
-            "is in use by another program" if "lock" in str(error).lower() else "is not a DuckDB file, or is damaged"
-        )
-        raise FileError(
-            f"{path} {reason}. Close that program, or move the file away and restore your backup; nothing was changed."
-        ) from None
+        if "lock" in str(error).lower():
+            reason = "is in use by another program. Close that program and run again"
+        else:
+            reason = "is not a DuckDB file, or is damaged. Move it away and restore your backup"
+        raise FileError(f"{path} {reason}; nothing was changed.") from None
     try:
         connection.execute("set TimeZone = 'UTC'")
         tables = {

@@ -6,6 +6,7 @@ path holds either the old file or the new one.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ import pendulum
 
 from pipelines.errors import BuildError, FileError
 from pipelines.paths import DataPaths
-from pipelines.runs import Progress, make_private_folder, usable
+from pipelines.runs import DISK_FULL, Progress, file_error_message, make_private_folder, usable
 
 MARTS = "marts"
 OWN_SCHEMAS = frozenset({"main", "information_schema", "pg_catalog", MARTS})
@@ -59,6 +60,8 @@ def open_read_only(path: Path, what: str) -> Iterator[duckdb.DuckDBPyConnection]
 
 def _unreadable(error: duckdb.Error, path: Path, what: str) -> str:
     reason = str(error).splitlines()[0][:200]
+    if any(os.strerror(number) in str(error) for number in DISK_FULL):
+        return file_error_message(OSError(errno.ENOSPC, reason), path)
     if "could not set lock" in reason.lower():
         return f"{what} {path} is open in another program, which must close it first: {reason}"
     return (

@@ -26,6 +26,7 @@ from pipelines.errors import FileError, LockedError
 from pipelines.paths import DataPaths
 
 LOG_LINE_SECONDS = 10.0  # the log says this often how far loading is, and when it is done
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DYING_HOLDER_SECONDS = 10.0  # a killed run's dbt lives on for a moment and still holds the lock
 
 
@@ -289,7 +290,7 @@ def usable(path: Path) -> Iterator[None]:
 def file_error_message(error: OSError, path: Path | None = None) -> str:
     """What the operating system refused, for a person."""
     where = path or error.filename or "a file"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.errno in DISK_FULL:
         return f"The disk is full: {where} could not be written. Free some space and run again; nothing was lost."
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return (
@@ -297,6 +298,7 @@ def file_error_message(error: OSError, path: Path | None = None) -> str:
             "Run as the user who owns it, or set CHARGEBACK__DATA_DIR to a folder you can write."
         )
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        where = next((above for above in reversed(Path(where).parents) if above.is_file()), where)
         return f"{where} is a file where a folder is needed. Move it away, or set CHARGEBACK__DATA_DIR."
     if error.errno == errno.EISDIR:
         return f"{where} is a folder where a file is needed. Move it away."
