@@ -14,15 +14,15 @@ help: ## List what there is
 	@echo "Setting up .venv (once)"
 	@rm -rf .venv
 	@$(PYTHON) -m venv .venv
-	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@.venv/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
+	@.venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch .venv/.installed
 
 .venv-lint/.installed: .ci/lint.lock
 	@echo "Setting up .venv-lint (once)"
 	@rm -rf .venv-lint
 	@$(PYTHON) -m venv .venv-lint
-	@.venv-lint/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .ci/lint.lock
+	@.venv-lint/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r .ci/lint.lock
 	@touch .venv-lint/.installed
 
 demo: .venv/.installed ## The whole path on an invented organisation, no key needed: ends with the month's table

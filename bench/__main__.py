@@ -42,7 +42,7 @@ def measure_load(folder: Path, events: int) -> None:
 
 def measure_dictionaries(folder: Path, events: int) -> None:
     """`load` against dlt's default path over the same pages."""
-    days = 10
+    days = 14
     start = NOW.date() - timedelta(days=days)
     with SimulatorProcess(now=NOW, **organisation(min(events, 100_000), days)) as api:
         ours = measured(load_once, api.base_url, api.api_key, str(folder / "ours"), start, {})

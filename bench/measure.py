@@ -50,7 +50,7 @@ def organisation(events: int, days: int) -> dict[str, Any]:
     """Arguments of `Organisation.invent` for about so many events in the `days` closed days before NOW."""
     start = NOW.date() - timedelta(days=days)
     # weekends are quieter, so a person's average working day counts for about three quarters
-    per_person_day = events / days / PEOPLE / 0.62
+    per_person_day = events / days / PEOPLE / 0.54
     return {
         "seed": 7,
         "people": PEOPLE,
