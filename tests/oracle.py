@@ -380,6 +380,10 @@ class Oracle:
             for now, people in self._rosters
         ):
             return "a roster lost this person, and too few others to be refused"
+        back = max((one.joined_ms for one in accounts if one.is_on_team(at)), default=None)
+        left_before = back is not None and any(one.removed_ms and one.removed_ms <= back for one in accounts)
+        if left_before and not any(back <= now <= at and causer in people for now, people in self._rosters):
+            return "a return to the team shows only in the next group or roster"
         removals = [account.removed_ms for account in accounts if account.removed_ms is not None]
         gone = max((removed for removed in removals if removed <= at), default=None)
         if gone is not None and not any(now >= gone and causer not in people for now, people in self._rosters):
