@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,19 @@ from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from pipelines import cursor_admin
-from pipelines.cursor_admin.tables import FROZEN, SCHEMAS, dlt_columns
+from pipelines.close_ledger import CLOSE_SCHEMAS
+from pipelines.cursor_admin.tables import FROZEN, SCHEMAS, dlt_hints
 from pipelines.cursor_admin.windows import WindowRead, merge_spools
 from pipelines.errors import ApiError, LoadError
+from pipelines.paths import DataPaths
+from pipelines.publish import open_read_only
+from pipelines.runs import make_private_folder
 
 # A backfill of any size stays within a few hundred megabytes: one thread fills one row group at a time.
 WAREHOUSE_CONFIG = {"memory_limit": "256MB", "threads": 1}
+
+# Every raw table: those of the source and those of the close ledger.
+RAW_SCHEMAS = {**SCHEMAS, **CLOSE_SCHEMAS}
 
 # Which column says to which batch a row belongs.
 BATCH_COLUMNS = {
@@ -25,6 +34,9 @@ BATCH_COLUMNS = {
     "billing_groups": "snapshot_id",
     "billing_group_members": "snapshot_id",
     "members": "snapshot_id",
+    "audit_events": "batch_id",
+    "closed_daily_charges": "close_id",
+    "closed_monthly_chargeback": "close_id",
 }
 
 
@@ -47,7 +59,7 @@ class Landing:
 
     def create_tables(self, first: Mapping[str, pa.Table]) -> None:
         """Make every raw table exist, also before its first row, and append the rows of `first`."""
-        self.append({name: [first.get(name, schema.empty_table())] for name, schema in SCHEMAS.items()})
+        self.append({name: [first.get(name, schema.empty_table())] for name, schema in RAW_SCHEMAS.items()})
 
     def append(self, tables: Mapping[str, list[pa.Table]], reads: Iterable[WindowRead] = ()) -> None:
         """Append rows by raw table, and the spooled rows of whole days, in one load.
@@ -95,10 +107,36 @@ class Landing:
                 )
 
 
+def add_missing_tables(paths: DataPaths) -> None:
+    """Raw tables that a warehouse of an earlier version lacks come into being, empty. Any other file is left alone."""
+    if not paths.warehouse.exists():
+        return
+    with open_read_only(paths.warehouse, "The warehouse") as connection:
+        rows = connection.execute("select table_name from duckdb_tables() where schema_name = 'raw'").fetchall()
+    present = {name for (name,) in rows}
+    missing = [name for name in RAW_SCHEMAS if name not in present]
+    if "teams" in present and missing:
+        with fresh_working_dir(paths, "tables") as working:
+            Landing(paths.warehouse, working).append({name: [RAW_SCHEMAS[name].empty_table()] for name in missing})
+
+
+@contextmanager
+def fresh_working_dir(paths: DataPaths, name: str) -> Iterator[Path]:
+    """A private folder for one piece of work, empty at its start and gone at its end, whatever a killed run left."""
+    working = paths.build_dir / name
+    make_private_folder(paths.build_dir)
+    shutil.rmtree(working, ignore_errors=True)
+    make_private_folder(working)
+    try:
+        yield working
+    finally:
+        shutil.rmtree(working, ignore_errors=True)
+
+
 def _resource(name: str, tables: list[pa.Table]) -> Any:
     """Tables of the source go through its own resource; ledgers have none there."""
-    if name in cursor_admin.SNAPSHOTS:
-        return cursor_admin.SNAPSHOTS[name](tables)
+    if name in cursor_admin.WHOLE_ANSWERS:
+        return cursor_admin.WHOLE_ANSWERS[name](tables)
     return dlt.resource(
-        tables, name=name, write_disposition="append", columns=dlt_columns(name), schema_contract=FROZEN
+        tables, name=name, write_disposition="append", columns=dlt_hints(RAW_SCHEMAS[name]), schema_contract=FROZEN
     )

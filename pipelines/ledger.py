@@ -64,7 +64,10 @@ class SnapshotRead:
 
 @dataclass(frozen=True)
 class Ledger:
-    """One team's state in the warehouse. `exists` is False for a folder that was never loaded."""
+    """One team's state in the warehouse. `exists` is False for a folder that was never loaded.
+
+    `streams` holds the windows that were read completely, from and to before (UTC), by resource.
+    """
 
     exists: bool = False
     teams: frozenset[str] = frozenset()
@@ -72,6 +75,7 @@ class Ledger:
     last_read_number: int = 0
     days: Mapping[date, DayState] = field(default_factory=dict)
     snapshots: Mapping[str, list[SnapshotRead]] = field(default_factory=dict)
+    streams: Mapping[str, list[tuple[datetime, datetime]]] = field(default_factory=dict)
 
     def cycles(self) -> list[tuple[datetime, datetime]]:
         """Billing cycles that answers told of, oldest first."""
@@ -149,8 +153,16 @@ def read_ledger(path: Path, team: str) -> Ledger:
         starts = dict(query("select team, min(start_date) from raw.teams group by team"))
         last_number = query(
             "select greatest((select coalesce(max(read_number), 0) from raw.load_windows), "
-            "(select coalesce(max(read_number), 0) from raw.snapshot_reads))"
+            "(select coalesce(max(read_number), 0) from raw.snapshot_reads), "
+            "(select coalesce(max(read_number), 0) from raw.stream_reads))"
         )[0][0]
+        streams: dict[str, list[tuple[datetime, datetime]]] = {}
+        for resource, start, end in query(
+            "select resource, window_start_at, window_end_at from raw.stream_reads "
+            "where team = ? and outcome = 'landed' order by read_number",
+            team,
+        ):
+            streams.setdefault(resource, []).append((start, end))
         days: dict[date, DayState] = {}
         for day, accepted, batch_id, row_count, digest, read_on, last_read_at in query(_DAYS, team):
             state = days.get(day, DayState(None, last_read_at))
@@ -174,6 +186,7 @@ def read_ledger(path: Path, team: str) -> Ledger:
             last_read_number=last_number,
             days=days,
             snapshots=snapshots,
+            streams=streams,
         )
 
 

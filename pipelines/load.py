@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -28,6 +28,7 @@ from pipelines.landing import Landing
 from pipelines.ledger import Ledger, closed_cycle_days, days_to_read, read_ledger
 from pipelines.runs import Clock, Progress, file_error_message
 from pipelines.snapshots import SnapshotAnswer, Verdicts, judge_snapshots, read_snapshots
+from pipelines.streams import AUDIT_LOGS, AuditLogReader, StreamRead, audit_windows, stream_ledger_table
 
 DEFAULT_HISTORY_DAYS = 90
 DAYS_AHEAD = 4  # days read side by side: enough to keep a limiter of one request a second busy at three seconds each
@@ -42,6 +43,7 @@ class LoadResult:
     days_read: int = 0
     days_changed: int = 0
     events_landed: int = 0
+    audit_events_read: int = 0
     requests: int = 0
     throttled: int = 0
     retries: int = 0
@@ -117,6 +119,7 @@ class _TeamLoad:
         self.spool_dir = Path(tempfile.mkdtemp(prefix="spool-", dir=working))
         self.landing = Landing(self.warehouse, working / f"dlt-{team.team}")
         self.read_number = 0
+        self.audit_log: AuditLogReader | None = None
 
     def run(self, since: date | None, accept_shrink: bool, new_team: bool) -> None:
         ledger = read_ledger(self.warehouse, self.team.team)
@@ -127,7 +130,6 @@ class _TeamLoad:
         if ledger.start_date is None:
             pinned = pa.table([[self.team.team], [start_date], [self.now]], schema=SCHEMAS["teams"])
             self.landing.create_tables({"teams": pinned})
-        first_run = not ledger.snapshots
         with (
             CursorAdminClient(
                 api_key=self.team.api_key,
@@ -137,12 +139,11 @@ class _TeamLoad:
                 rate_limit_window_seconds=self.team.rate_limit_window_seconds,
             ) as client,
             ThreadPoolExecutor(DAYS_AHEAD, "pages") as pages,
-            ThreadPoolExecutor(DAYS_AHEAD + 1, "days") as days,
+            ThreadPoolExecutor(DAYS_AHEAD + 2, "days") as days,  # snapshots and audit log are read beside them
         ):
             try:
-                snapshots = days.submit(
-                    read_snapshots, client, self.team.team, start_date if first_run else None, ledger, self.now
-                )
+                snapshots = days.submit(read_snapshots, client, self.team.team, start_date, ledger, self.now)
+                audit_log = days.submit(self._audit_log_reader(client, ledger, start_date, since).read)
                 reader = WindowReader(client, team=self.team.team, spool_dir=self.spool_dir, pool=pages)
                 wanted = days_to_read(
                     ledger,
@@ -159,6 +160,11 @@ class _TeamLoad:
                 if later:
                     self.progress.note(f"{self.team.team}: the closed cycle is read again, {len(later)} days")
                     self._read_days(client, reader, days, ledger, later, accept_shrink, None)
+                while wait([audit_log], timeout=COMMIT_SECONDS).not_done:
+                    self.progress.note(f"{self.team.team}: the audit log is still being read")
+                    self._commit([], None, ledger, accept_shrink)
+                self._commit([], None, ledger, accept_shrink)
+                audit_log.result()
             except BaseException:
                 client.close()  # wakes threads that wait for the limiter or a retry
                 for executor in (days, pages):
@@ -187,6 +193,16 @@ class _TeamLoad:
         if start_date > today:
             raise ConfigError(f"SOURCES__CURSOR_ADMIN__START_DATE {start_date} is in the future.")
         return start_date
+
+    def _audit_log_reader(
+        self, client: CursorAdminClient, ledger: Ledger, start_date: date, since: date | None
+    ) -> AuditLogReader:
+        covered = ledger.streams.get(AUDIT_LOGS, [])
+        windows = audit_windows(covered, start_date=start_date, now=self.now, since=since)
+        self.audit_log = AuditLogReader(
+            client, windows, team=self.team.team, run_id=self.run_id, now=self.now, has_answered=bool(covered)
+        )
+        return self.audit_log
 
     def _read_days(
         self,
@@ -273,23 +289,31 @@ class _TeamLoad:
         team = self.team.team
         answers = snapshots.result() if snapshots else SnapshotAnswer([])
         verdicts = judge_snapshots(answers, ledger, self.warehouse, team, self.run_id, accept_shrink)
+        streams = self.audit_log.take() if self.audit_log else []
+        audit_batches = {read.batch_id: read.rows for read in streams if read.batch_id and read.rows is not None}
         new = [one.read for one in judged if one.is_new]
-        self.landing.append(verdicts.tables, new)
-        self.landing.check({("usage_events", read.batch_id): read.row_count for read in new} | verdicts.snapshot_counts)
+        filled = [rows for rows in audit_batches.values() if rows.num_rows]
+        self.landing.append({**verdicts.tables, "audit_events": filled}, new)
+        counts = {("usage_events", read.batch_id): read.row_count for read in new} | verdicts.snapshot_counts
+        self.landing.check(counts | {("audit_events", key): rows.num_rows for key, rows in audit_batches.items()})
         snapshot_reads = verdicts.ledger_table(self.run_id, self.read_number)
         self.read_number += snapshot_reads.num_rows
         window_reads = self._window_rows(judged)
-        ledgers = {"snapshot_reads": snapshot_reads, "load_windows": window_reads}
+        stream_reads = stream_ledger_table(streams, team=team, run_id=self.run_id, last_number=self.read_number)
+        self.read_number += stream_reads.num_rows
+        ledgers = {"snapshot_reads": snapshot_reads, "load_windows": window_reads, "stream_reads": stream_reads}
         self.landing.append({name: [rows] for name, rows in ledgers.items() if rows.num_rows})
         for one in judged:
             one.read.path.unlink(missing_ok=True)
-        self._count(judged, verdicts, ledger)
+        self._count(judged, verdicts, streams, ledger)
 
-    def _count(self, judged: list[_Judged], verdicts: Verdicts, ledger: Ledger) -> None:
+    def _count(self, judged: list[_Judged], verdicts: Verdicts, streams: list[StreamRead], ledger: Ledger) -> None:
         """Tell what was committed, and what a person has to look at."""
-        for notice in verdicts.notices:
+        notices = [*verdicts.notices, *(read.notice for read in streams if read.notice)]
+        for notice in notices:
             self.progress.note(notice)
-        self.result.notices += verdicts.notices
+        self.result.notices += notices
+        self.result.audit_events_read += sum(read.rows.num_rows for read in streams if read.rows is not None)
         self.result.refused_snapshots += verdicts.refused
         for one in judged:
             self.result.days_read += 1

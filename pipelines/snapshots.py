@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from pipelines.cursor_admin.client import CursorAdminClient
 from pipelines.cursor_admin.errors import AuthError
-from pipelines.cursor_admin.tables import SCHEMAS, billing_cycle, billing_group_tables, member_table
+from pipelines.cursor_admin.rows import billing_cycle, billing_group_tables, member_table
+from pipelines.cursor_admin.tables import SCHEMAS
 from pipelines.cursor_admin.windows import table_digest
 from pipelines.guard import Roster, Verdict, group_roster, judge, member_roster
 from pipelines.ledger import Ledger, SnapshotRead, snapshot_rows
@@ -48,9 +49,9 @@ class SnapshotAnswer:
 
 
 def read_snapshots(
-    client: CursorAdminClient, team: str, back_to: date | None, ledger: Ledger, now: datetime
+    client: CursorAdminClient, team: str, start_date: date, ledger: Ledger, now: datetime
 ) -> SnapshotAnswer:
-    """Members, the current and the previous billing cycle; with `back_to`, every cycle back to that day.
+    """Members, the current and the previous billing cycle, and every cycle since groups were last read.
 
     Raises:
         AuthError: members are refused; or groups, when that route ever answered before. Groups that never answered
@@ -60,16 +61,18 @@ def read_snapshots(
     members = Answer(
         "members", {"members": member_table(answer.payload, team=team, snapshot_id="")}, _read_at(answer.date, now)
     )
+    accepted = [read.read_at for read in ledger.snapshots.get("billing_groups", []) if read.is_accepted]
+    back_to = max(accepted).date() if accepted else start_date  # missed nights hide no cycle
     try:
         groups = list(_group_answers(client, team, back_to, now))
     except AuthError as error:
-        if any(read.is_accepted for read in ledger.snapshots.get("billing_groups", [])):
+        if accepted:
             raise
         groups = [Answer("billing_groups", {}, now, refusal=str(error))]
     return SnapshotAnswer([*groups, members])
 
 
-def _group_answers(client: CursorAdminClient, team: str, back_to: date | None, now: datetime) -> Iterator[Answer]:
+def _group_answers(client: CursorAdminClient, team: str, back_to: date, now: datetime) -> Iterator[Answer]:
     asked: date | None = None
     seen: set[datetime] = set()
     for number in range(MOST_CYCLES):
@@ -83,7 +86,7 @@ def _group_answers(client: CursorAdminClient, team: str, back_to: date | None, n
         if cycle is None:
             return  # without its dates, no earlier cycle can be named
         seen.add(cycle[0])
-        if number >= 1 and (back_to is None or cycle[0].date() <= back_to):
+        if number >= 1 and cycle[0].date() <= back_to:
             return
         asked = (cycle[0] - timedelta(days=1)).date()
 

@@ -77,6 +77,24 @@ def billing_group(
     }
 
 
+def audit_event(at: datetime, event_type: str = "add_user", number: int = 0, **data: Any) -> dict[str, Any]:
+    """One event of the audit log as the API sends it; `at` is UTC without zone."""
+    return {
+        "event_id": f"{event_type}-{at:%d%H%M%S}-{number}",
+        "timestamp": at.isoformat(timespec="milliseconds") + "Z",
+        "ip_address": "198.51.100.7",
+        "user_email": "SCIM",
+        "event_type": event_type,
+        "application_type": "cursor",
+        "event_data": {"user_email": "ada@example.com"} | data,
+    }
+
+
+def moment(text: str) -> datetime:
+    """A time as the API writes it, as UTC without zone."""
+    return datetime.fromisoformat(text).astimezone(UTC).replace(tzinfo=None)
+
+
 def roster(*users: str, removed: tuple[str, ...] = ()) -> list[dict[str, Any]]:
     return [
         {"id": f"user_{u}", "name": u.title(), "email": f"{u}@example.com", "role": "member", "isRemoved": u in removed}
@@ -95,6 +113,9 @@ class HandMadeApi:
     statuses: dict[str, int] = field(default_factory=dict)
     page_size: int = 1000
     sends_cycle: bool = True
+    audit_log: list[dict[str, Any]] = field(default_factory=list)
+    audit_page_size: int = 500
+    asked_windows: list[tuple[datetime, datetime]] = field(default_factory=list)
     drifting: int = 0  # so many answers announce one event too many
     asked_days: list[date] = field(default_factory=list)
 
@@ -115,6 +136,10 @@ class HandMadeApi:
             return Reply({"teamMembers": self.members}, headers=headers)
         if parts.path == "/teams/groups":
             return Reply(self._groups(parse_qs(parts.query)), headers=headers)
+        if parts.path == "/teams/audit-logs":
+            return Reply(
+                self._audit_log({key: values[0] for key, values in parse_qs(parts.query).items()}), headers=headers
+            )
         return Reply(self._events(json.loads(seen.body)), headers=headers)
 
     def _groups(self, query: dict[str, list[str]]) -> dict[str, Any]:
@@ -125,6 +150,26 @@ class HandMadeApi:
         if self.sends_cycle:
             answer["billingCycle"] = {"cycleStart": f"{start}T00:00:00.000Z", "cycleEnd": f"{end}T00:00:00.000Z"}
         return answer
+
+    def _audit_log(self, query: dict[str, str]) -> dict[str, Any]:
+        """Newest first, as one client saw it; both ends belong to the window."""
+        first, last, page = query["startTime"], query["endTime"], int(query["page"])
+        if page == 1:
+            self.asked_windows.append((moment(first), moment(last)))
+        rows = [row for row in self.audit_log if first <= row["timestamp"] <= last]
+        rows.sort(key=lambda row: row["timestamp"], reverse=True)
+        return {
+            "events": rows[(page - 1) * self.audit_page_size : page * self.audit_page_size],
+            "pagination": {
+                "page": page,
+                "pageSize": self.audit_page_size,
+                "totalCount": len(rows),
+                "totalPages": -(-len(rows) // self.audit_page_size),
+                "hasNextPage": page * self.audit_page_size < len(rows),
+                "hasPreviousPage": page > 1,
+            },
+            "params": {"teamId": 1},
+        }
 
     def _events(self, body: dict[str, Any]) -> dict[str, Any]:
         first, last, page = body["startDate"], body["endDate"], body["page"]
@@ -161,6 +206,7 @@ class Night:
     def run(self, at: datetime | None = None, team: str = "default", **options: Any) -> LoadResult:
         self.api.now = at or self.api.now
         self.api.asked_days.clear()
+        self.api.asked_windows.clear()
         now = pendulum.instance(self.api.now, tz="UTC")
         teams = [
             TeamSettings(team, KEY, self.api.server.base_url, self.start, self.lookback_days, 0, False, 60.0),

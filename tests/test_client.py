@@ -9,13 +9,15 @@ import socket
 import threading
 from datetime import UTC, date, datetime
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from http_script import CLOCK, EVENTS, GROUPS, KEY, MEMBERS, TOKEN, Reply, ScriptedServer, client_of
 
 from pipelines.cursor_admin.access import RefusedRequestError
-from pipelines.cursor_admin.client import Answer, CursorAdminClient, EventPage
-from pipelines.cursor_admin.errors import ApiError
+from pipelines.cursor_admin.answers import Answer, AuditLogPage, EventPage
+from pipelines.cursor_admin.client import CursorAdminClient
+from pipelines.cursor_admin.errors import ApiError, ApiShapeError
 from pipelines.cursor_admin.settings import ALLOWED_READS, Read, find_read
 
 NEXT_RUN = "nothing was changed, the next run continues."
@@ -111,6 +113,40 @@ def test_the_number_asked_for_stands_in_where_the_page_does_not_say() -> None:
     body = {**EVENTS, "pagination": {"numPages": 2, "hasNextPage": False}}
     with ScriptedServer(Reply(body)) as server, client_of(server) as client:
         assert client.usage_event_page(0, 1, 2).page == 2
+
+
+def test_a_page_of_the_audit_log_is_asked_for_with_times_and_without_a_choice_of_types() -> None:
+    row = {"event_id": "e1", "event_type": "add_user"}
+    body = {"events": [row], "pagination": {"page": 2, "pageSize": 1, "totalCount": 2, "hasNextPage": False}}
+    with ScriptedServer(Reply(body, headers={"Date": CLOCK})) as server, client_of(server) as client:
+        page = client.audit_log_page(datetime(2026, 10, 1, tzinfo=UTC), datetime(2026, 10, 30, 12, tzinfo=UTC), 2)
+    assert page == AuditLogPage([row], 2, 2, False, datetime(2026, 11, 16, 2, tzinfo=UTC))
+    parts = urlsplit(server.seen[0].target)
+    assert (server.seen[0].method, parts.path) == ("GET", "/teams/audit-logs")
+    assert parse_qs(parts.query) == {
+        "startTime": ["2026-10-01T00:00:00.000Z"],
+        "endTime": ["2026-10-30T12:00:00.000Z"],
+        "page": ["2"],
+        "pageSize": ["500"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "key"),
+    [
+        ({"events": []}, "pagination"),
+        ({"events": [], "pagination": {"hasNextPage": False}}, "pagination.totalCount"),
+        ({"events": [], "pagination": {"totalCount": 0}}, "pagination.hasNextPage"),
+        ({"pagination": {"totalCount": 0, "hasNextPage": False}}, "events"),
+    ],
+)
+def test_a_page_of_the_audit_log_that_lacks_a_key_is_an_error_and_never_an_empty_page(body: dict, key: str) -> None:
+    with (
+        ScriptedServer(Reply(body)) as server,
+        client_of(server) as client,
+        pytest.raises(ApiShapeError, match=f"/teams/audit-logs answered without the key {key}"),
+    ):
+        client.audit_log_page(datetime(2026, 10, 1, tzinfo=UTC), datetime(2026, 10, 2, tzinfo=UTC), 1)
 
 
 def test_an_empty_page_is_a_page() -> None:

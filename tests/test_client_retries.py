@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from http_script import CLOCK, EVENTS, GROUPS, KEY, MEMBERS, TOKEN, Reply, ScriptedServer, Seen, client_of
 
-from pipelines.cursor_admin.client import Answer, ClientStats, CursorAdminClient
+from pipelines.cursor_admin.answers import Answer
+from pipelines.cursor_admin.client import ClientStats, CursorAdminClient
 from pipelines.cursor_admin.errors import ApiError, ApiShapeError, AuthError, RateLimitError
 
 NEXT_RUN = "nothing was changed, the next run continues."

@@ -92,11 +92,11 @@ def test_unset_means_the_documented_limits_and_zero_means_none() -> None:
         with CursorAdminClient(api_key=KEY, **changes) as client:  # type: ignore[arg-type]
             return [limiter._limit for limiter in client._limiters.values()]
 
-    assert limits() == [60, 20, 20]
-    assert limits(rate_limit_shared=True) == [20, 20, 20]
-    assert limits(rate_limit_per_minute=7) == [7, 7, 7]
-    assert limits(rate_limit_per_minute=0) == [None, None, None]
-    assert limits(rate_limit_per_minute=0, rate_limit_shared=True) == [None, None, None]
+    assert limits() == [60, 20, 20, 20]
+    assert limits(rate_limit_shared=True) == [20, 20, 20, 20]
+    assert limits(rate_limit_per_minute=7) == [7, 7, 7, 7]
+    assert limits(rate_limit_per_minute=0) == [None] * 4
+    assert limits(rate_limit_per_minute=0, rate_limit_shared=True) == [None] * 4
 
 
 def test_a_negative_limit_is_refused() -> None:

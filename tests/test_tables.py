@@ -10,13 +10,14 @@ import pyarrow as pa
 import pytest
 
 from pipelines.cursor_admin.errors import ApiShapeError
-from pipelines.cursor_admin.tables import (
-    SCHEMAS,
+from pipelines.cursor_admin.rows import (
+    audit_event_table,
     billing_cycle,
     billing_group_tables,
     member_table,
     usage_event_batch,
 )
+from pipelines.cursor_admin.tables import SCHEMAS
 from pipelines.cursor_admin.windows import RowDigest, table_digest
 
 DAY = date(2026, 11, 10)
@@ -252,3 +253,74 @@ def test_the_digest_of_an_answer_ignores_which_snapshot_it_is_stored_as() -> Non
     one, two = (member_table(payload, team="t", snapshot_id=name) for name in ("s1", "s2"))
     assert table_digest(one) == table_digest(two)
     assert table_digest(one) != table_digest(one, two)
+
+
+def audit_rows(*changes: dict[str, Any]) -> list[dict[str, Any]]:
+    row = {
+        "event_id": "5d0e8a2e",
+        "timestamp": "2026-11-12T10:22:31.004Z",
+        "ip_address": "198.51.100.7",
+        "user_email": "SCIM",
+        "event_type": "remove_user",
+        "application_type": "cursor",
+        "event_data": {"user_email": "Tom.Vale@example.com", "a": {"z": 1, "b": None}},
+    }
+    rows = [{key: value for key, value in (row | change).items() if value is not ...} for change in changes]
+    window = {"start_at": datetime(2026, 11, 12), "end_at": datetime(2026, 11, 13)}
+    return audit_event_table(rows, team="t", batch_id="b", **window).to_pylist()
+
+
+def test_an_audit_event_becomes_one_typed_row_without_its_ip_address() -> None:
+    assert audit_rows({}) == [
+        {
+            "team": "t",
+            "batch_id": "b",
+            "event_id": "5d0e8a2e",
+            "occurred_at": datetime(2026, 11, 12, 10, 22, 31, 4000),
+            "actor": "SCIM",
+            "event_type": "remove_user",
+            "application_type": "cursor",
+            "event_data_json": '{"a":{"b":null,"z":1},"user_email":"Tom.Vale@example.com"}',
+            "extra_json": None,
+        }
+    ]
+
+
+def test_audit_events_are_sorted_whatever_order_they_come_in() -> None:
+    later = {"timestamp": "2026-11-12T23:59:59.999Z"}
+    rows = audit_rows(later, {"event_id": "b"}, {"event_id": "a"}, {"timestamp": "2026-11-12T00:00:00.000Z"})
+    assert [row["event_id"] for row in rows] == ["5d0e8a2e", "a", "b", "5d0e8a2e"]
+
+
+@pytest.mark.parametrize("data", [..., None])
+def test_an_audit_event_may_lack_what_is_only_told_sometimes(data: Any) -> None:
+    row = audit_rows({"user_email": ..., "application_type": None, "event_data": data, "ip_address": ..., "new": 1})[0]
+    assert (row["actor"], row["application_type"], row["event_data_json"], row["extra_json"]) == (
+        None,
+        None,
+        "{}",
+        '{"new":1}',
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"event_id": ...}, "lacks its `event_id`"),
+        ({"event_id": None}, "lacks its `event_id`"),
+        ({"event_id": 7}, "`event_id` is a int64, not a text"),
+        ({"timestamp": 1794268800000}, "`timestamp` is not an ISO 8601 time"),
+        ({"event_type": ...}, "lacks its `event_id`, `timestamp` or `event_type`"),
+        ({"event_data": [1]}, "`event_data` is not an object"),
+        ({"timestamp": "2026-11-11T23:59:59.999Z"}, "outside the window"),
+        ({"timestamp": "2026-11-13T00:00:00.001Z"}, "outside the window"),
+    ],
+)
+def test_a_damaged_audit_event_stops_the_load(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ApiShapeError, match=f"/teams/audit-logs: .*{message}"):
+        audit_rows(change)
+
+
+def test_the_instants_at_both_ends_of_a_window_belong_to_it() -> None:
+    ends = ("2026-11-12T00:00:00.000Z", "2026-11-13T00:00:00.000Z")
+    assert len(audit_rows(*({"timestamp": end} for end in ends))) == 2

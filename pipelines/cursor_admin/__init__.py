@@ -12,7 +12,15 @@ import pyarrow as pa
 from .client import CursorAdminClient
 from .tables import FROZEN, dlt_columns
 
-__all__ = ["SNAPSHOTS", "CursorAdminClient", "billing_group_members", "billing_groups", "members", "usage_events"]
+__all__ = [
+    "WHOLE_ANSWERS",
+    "CursorAdminClient",
+    "audit_events",
+    "billing_group_members",
+    "billing_groups",
+    "members",
+    "usage_events",
+]
 
 
 @dlt.resource(
@@ -66,5 +74,26 @@ def members(answers: Iterable[pa.Table]) -> Iterator[pa.Table]:
     yield from answers
 
 
+@dlt.resource(
+    name="audit_events",
+    write_disposition="append",  # windows overlap: events are deduplicated on event_id by whoever reads the table
+    columns=dlt_columns("audit_events"),
+    schema_contract=FROZEN,
+)
+def audit_events(answers: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The audit log, one row per `batch_id` and event, whole windows at a time; what each event says is JSON.
+
+    Source: GET /teams/audit-logs. Both vocabularies of event types are kept. `occurred_at` is UTC without zone.
+    Limit: retention is not documented; moves between billing groups leave no event. The address an actor came from is
+    not stored.
+    """
+    yield from answers
+
+
 # Resources that take whole answers, by the raw table they fill.
-SNAPSHOTS = {"billing_groups": billing_groups, "billing_group_members": billing_group_members, "members": members}
+WHOLE_ANSWERS = {
+    "billing_groups": billing_groups,
+    "billing_group_members": billing_group_members,
+    "members": members,
+    "audit_events": audit_events,
+}

@@ -9,9 +9,9 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 from urllib.parse import urlencode, urlsplit
 
 import orjson
@@ -22,6 +22,7 @@ from requests.utils import get_environ_proxies
 
 from pipelines.cursor_admin import settings
 from pipelines.cursor_admin.access import RefusedRequestError, certificates, checked_base_url, request_headers
+from pipelines.cursor_admin.answers import SHAPE_HINT, Answer, AuditLogPage, EventPage, objects, typed
 from pipelines.cursor_admin.errors import ApiShapeError
 from pipelines.cursor_admin.failures import (
     Failure,
@@ -39,33 +40,6 @@ log = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 1 << 18
 _ERROR_BODY_BYTES = 1 << 16
-_T = TypeVar("_T")
-_SHAPE_HINT = "The API may have changed: compare it with the API reference; nothing was changed."
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One JSON object. `date` is the server's clock (UTC), `requests` how many requests it took."""
-
-    payload: dict[str, Any]
-    date: datetime | None
-    requests: int
-
-
-@dataclass(frozen=True)
-class EventPage:
-    """One page of usage events, newest first, as sent.
-
-    `total_count` and `page_count` describe the whole window at that moment; `page` is the page the server says it
-    answered, so that a repeated page can be told from the one that was asked for. `date` is the server's clock (UTC).
-    """
-
-    rows: list[dict[str, Any]]
-    total_count: int
-    page_count: int
-    page: int
-    has_next_page: bool
-    date: datetime | None
 
 
 @dataclass(frozen=True)
@@ -175,14 +149,14 @@ class CursorAdminClient:
         body = {"startDate": start_ms, "endDate": end_ms, "page": page, "pageSize": page_size}
         answer = self.request("POST", path, body=body)
         payload = answer.payload
-        rows = _objects(payload, "usageEvents", path)
-        pagination = _typed(payload, "pagination", dict, path)
+        rows = objects(payload, "usageEvents", path)
+        pagination = typed(payload, "pagination", dict, path)
         return EventPage(
             rows=rows,
-            total_count=_typed(payload, "totalUsageEventsCount", int, path),
-            page_count=_typed(pagination, "numPages", int, path, "pagination."),
-            page=_typed(pagination, "currentPage", int, path, "pagination.") if "currentPage" in pagination else page,
-            has_next_page=_typed(pagination, "hasNextPage", bool, path, "pagination."),
+            total_count=typed(payload, "totalUsageEventsCount", int, path),
+            page_count=typed(pagination, "numPages", int, path, "pagination."),
+            page=typed(pagination, "currentPage", int, path, "pagination.") if "currentPage" in pagination else page,
+            has_next_page=typed(pagination, "hasNextPage", bool, path, "pagination."),
             date=answer.date,
         )
 
@@ -198,8 +172,8 @@ class CursorAdminClient:
         path = "/teams/groups"
         query = {"billingCycle": billing_cycle.isoformat()} if billing_cycle else None
         answer = self.request("GET", path, query=query)
-        _objects(answer.payload, "groups", path)
-        _typed(answer.payload, "unassignedGroup", dict, path)
+        objects(answer.payload, "groups", path)
+        typed(answer.payload, "unassignedGroup", dict, path)
         return answer
 
     def members(self) -> Answer:
@@ -211,8 +185,36 @@ class CursorAdminClient:
             ApiError: see `request`; ApiShapeError: the list is missing or has another type.
         """
         answer = self.request("GET", "/teams/members")
-        _objects(answer.payload, "teamMembers", "/teams/members")
+        objects(answer.payload, "teamMembers", "/teams/members")
         return answer
+
+    def audit_log_page(
+        self, start: datetime, end: datetime, page: int, page_size: int = settings.AUDIT_LOGS_PAGE_SIZE
+    ) -> AuditLogPage:
+        """One page of the audit log from `start` to `end`, of at most 30 days; every type of event.
+
+        Source: GET /teams/audit-logs (https://cursor.com/docs/account/teams/admin-api). Pages count from 1. Whether the
+        end belongs to the window is not documented: events of that very millisecond may come or not.
+
+        Raises:
+            ApiError: see `request`; ApiShapeError: a key of the page is missing or has another type.
+        """
+        path = "/teams/audit-logs"
+        query = {
+            "startTime": _milliseconds_iso(start),
+            "endTime": _milliseconds_iso(end),
+            "page": str(page),
+            "pageSize": str(page_size),
+        }
+        answer = self.request("GET", path, query=query)
+        pagination = typed(answer.payload, "pagination", dict, path)
+        return AuditLogPage(
+            rows=objects(answer.payload, "events", path),
+            total_count=typed(pagination, "totalCount", int, path, "pagination."),
+            page=typed(pagination, "page", int, path, "pagination.") if "page" in pagination else page,
+            has_next_page=typed(pagination, "hasNextPage", bool, path, "pagination."),
+            date=answer.date,
+        )
 
     def request(
         self,
@@ -246,7 +248,7 @@ class CursorAdminClient:
             if not isinstance(outcome, Failure):
                 payload, answered_at = outcome
                 if not isinstance(payload, dict):
-                    raise ApiShapeError(f"{path} answered with something that is not a JSON object. {_SHAPE_HINT}")
+                    raise ApiShapeError(f"{path} answered with something that is not a JSON object. {SHAPE_HINT}")
                 return Answer(payload, answered_at, attempt)
             delay = self._delay(outcome, attempt)
             spent += time.monotonic() - started + delay
@@ -367,19 +369,7 @@ def _limiters(per_minute: int | None, is_shared: bool, window_seconds: float) ->
     return {path: RateLimiter(limit or None, window_seconds) for path, limit in limits.items()}
 
 
-def _typed(holder: Mapping[str, Any], key: str, kind: type[_T], path: str, prefix: str = "") -> _T:
-    if key not in holder:
-        raise ApiShapeError(f"{path} answered without the key {prefix}{key}. {_SHAPE_HINT}")
-    value = holder[key]
-    if type(value) is not kind:  # exactly: a bool is an int
-        raise ApiShapeError(
-            f"{path} answered with {prefix}{key} of type {type(value).__name__}, not {kind.__name__}. {_SHAPE_HINT}"
-        )
-    return value
-
-
-def _objects(payload: Mapping[str, Any], key: str, path: str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = _typed(payload, key, list, path)
-    if not all(type(row) is dict for row in rows):
-        raise ApiShapeError(f"{path} answered with something in {key} that is not a JSON object. {_SHAPE_HINT}")
-    return rows
+def _milliseconds_iso(moment: datetime) -> str:
+    """As the API writes its own times; without a zone, UTC is meant."""
+    zoned = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return zoned.isoformat(timespec="milliseconds").replace("+00:00", "Z")

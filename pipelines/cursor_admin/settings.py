@@ -24,10 +24,15 @@ ALLOWED_READS: tuple[Read, ...] = (
     Read("POST", "/teams/filtered-usage-events", 60),
     Read("GET", "/teams/groups", 20),
     Read("GET", "/teams/members", 20),
+    Read("GET", "/teams/audit-logs", 20),
 )
 
 # https://cursor.com/docs/account/teams/admin-api: 100 unless asked, at most 1000
 USAGE_EVENTS_PAGE_SIZE = 1000
+
+# https://cursor.com/docs/account/teams/admin-api: 100 unless asked, at most 500; a window spans at most 30 days
+AUDIT_LOGS_PAGE_SIZE = 500
+AUDIT_LOGS_WINDOW_DAYS = 29  # a day less than allowed: nobody has to count whether both ends belong to the 30
 
 # https://cursor.com/docs/api: limits "reset every minute"
 RATE_LIMIT_WINDOW_SECONDS = 60.0

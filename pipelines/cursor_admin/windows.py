@@ -17,9 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from .client import CursorAdminClient, EventPage
+from .answers import EventPage
+from .client import CursorAdminClient
 from .errors import IncompleteWindowError
-from .tables import SCHEMAS, USAGE_EVENTS_PATH, usage_event_batch
+from .rows import usage_event_batch
+from .tables import SCHEMAS, USAGE_EVENTS_PATH
 
 ATTEMPTS = 3
 PAGES_AHEAD = 3
