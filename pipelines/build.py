@@ -23,6 +23,7 @@ import duckdb
 import pendulum
 
 from pipelines import publish, seeds
+from pipelines.close_ledger import verify_closed_months
 from pipelines.config import Settings
 from pipelines.errors import BuildError, FileError
 from pipelines.paths import DBT_PROJECT_DIR, PROJECT_DIR, DataPaths
@@ -34,6 +35,7 @@ STORAGE_VERSION = "v1.0.0"  # what every DuckDB client since 1.0 reads
 RESERVED_GROUPS = frozenset({"group_unassigned", "unattributed"})
 FAILED = frozenset({"error", "fail", "runtime error"})
 MOST_FAILURES_SHOWN = 5
+MOST_ROWS_SHOWN = 3
 
 
 class ChecksFailedError(BuildError):
@@ -65,13 +67,13 @@ def build(
 
     Raises:
         ConfigError: a seed file cannot be used, or a team has no plan.
-        FileError: the warehouse or the published file is missing, damaged or not ours.
+        FileError: the warehouse or the published file is missing, damaged or not ours; or a closed month was changed.
         ChecksFailedError: a model failed or a test of error level did not pass.
         BuildError: dbt itself stopped.
     """
     paths = settings.paths
     seed_rows = seeds.read_seeds(paths)
-    teams, groups = _read_warehouse(paths.warehouse)
+    teams, groups, people = _read_warehouse(paths.warehouse)
     seeds.check_plans(settings.plan, seed_rows, teams, paths)
     if warning := publish.move_stale_wal_aside(paths):
         progress.warn(warning)
@@ -86,6 +88,8 @@ def build(
         result.seed_findings += found if name == "service_accounts" else []
         for warning in found:
             progress.warn(warning)
+    for warning in seeds.seat_warnings(seed_rows, people):
+        progress.warn(warning)
     progress.note(f"building: {f'every table, as {rebuilt}' if rebuilt else 'the days that changed'}")
 
     started = time.monotonic()
@@ -132,20 +136,22 @@ def model_fingerprint() -> str:
     return digest.hexdigest()
 
 
-def _read_warehouse(warehouse: Path) -> tuple[list[str], set[str]]:
-    """The teams that were loaded and every billing group ever listed. The file is closed again before dbt opens it."""
+def _read_warehouse(warehouse: Path) -> tuple[list[str], set[str], set[str]]:
+    """The teams that were loaded, and every billing group and e-mail ever listed. Closed again before dbt opens it."""
     if not warehouse.exists():
         raise FileError(f"There is no warehouse at {warehouse}: nothing was loaded yet. Run `chargeback load` first.")
     with publish.open_read_only(warehouse, "The warehouse") as connection:
         try:
             teams = connection.execute("select team from raw.teams order by team").fetchall()
             groups = connection.execute("select distinct billing_group_id from raw.billing_groups").fetchall()
+            people = connection.execute("select distinct lower(trim(user_email)) from raw.members").fetchall()
+            verify_closed_months(connection, warehouse)
         except duckdb.CatalogException as error:
             raise FileError(
                 f"{warehouse} is a DuckDB file, but not one that this pipeline loaded: it lacks our raw tables. "
                 "It is left as it is: move it away, or set CHARGEBACK__DATA_DIR to another folder."
             ) from error
-    return [team for (team,) in teams], {group for (group,) in groups}
+    return [team for (team,) in teams], {group for (group,) in groups}, {email for (email,) in people}
 
 
 def _start_build_file(paths: DataPaths, *, from_published: bool) -> None:
@@ -179,6 +185,7 @@ def _run_dbt(
         "model_fingerprint": fingerprint,
         "full_tests": result.full_tests,
         "plan": settings.plan or "",
+        "hold_seats_after_removal": settings.hold_seats_after_removal,
     }
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("SOURCES__", "DBT_"))}
     environment |= {
@@ -243,7 +250,8 @@ def _interpret(results: list[dict[str, Any]], target: Path, result: BuildResult,
         if one["status"] in FAILED:
             names.append(name)
             if kind == "test" and one["status"] == "fail":
-                failures.append(f"test {name}: {one.get('failures')} rows fail")
+                shown_rows = _first_rows(paths, str(one.get("compiled_code") or ""))
+                failures.append(f"test {name}: {one.get('failures')} rows fail{shown_rows}")
             else:
                 failures.append(f"{kind} {name}: {message}")
         elif one["status"] == "warn":
@@ -261,6 +269,26 @@ def _interpret(results: list[dict[str, Any]], target: Path, result: BuildResult,
         f"Their SQL is below {target / 'run'}; correct the cause and run `chargeback build`.",
         names,
     )
+
+
+def _first_rows(paths: DataPaths, test_sql: str) -> str:
+    """The first rows that a test found, for the message: what to correct. Without e-mails; nothing if unreadable."""
+    if not test_sql:
+        return ""
+    try:
+        with duckdb.connect(str(paths.build_file), read_only=True) as connection:
+            warehouse = str(paths.warehouse).replace("'", "''")
+            connection.execute(f"attach '{warehouse}' as warehouse (read_only)")
+            found = connection.execute(f"select * from ({test_sql}\n) limit {MOST_ROWS_SHOWN}")
+            names = [column[0] for column in found.description or []]
+            rows = found.fetchall()
+    except duckdb.Error:
+        return ""
+    texts = [
+        ", ".join(f"{name} {value}" for name, value in zip(names, row, strict=True) if "email" not in name)
+        for row in rows
+    ]
+    return "".join(f"\n    {text[:300]}" for text in texts)
 
 
 def _crash_message(output: Path, exit_code: int, paths: DataPaths) -> str:

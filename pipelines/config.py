@@ -49,6 +49,7 @@ class Settings:
     plan: str | None
     stale_hours: int
     base_url: str
+    hold_seats_after_removal: bool = True
 
     @property
     def is_loopback(self) -> bool:
@@ -93,6 +94,7 @@ def load_settings() -> Settings:
         plan=plan,
         stale_hours=stale_hours,
         base_url=_get("sources.cursor_admin.base_url", str, "https://api.cursor.com").rstrip("/"),
+        hold_seats_after_removal=_get("chargeback.hold_seats_after_removal", bool, True),
     )
 
 

@@ -189,6 +189,34 @@ def unknown_group_warnings(name: str, rows: list[SeedRow], known_groups: set[str
     ]
 
 
+def seat_warnings(seeds: dict[str, list[SeedRow]], known_people: set[str]) -> list[str]:
+    """One line per seed row about a person whom no members answer ever listed, or a seat type that has no price.
+
+    A type without a price only warns here: the build fails when somebody holds such a seat. Where no price is known at
+    all, seats are counted and not priced.
+    """
+    warnings = [
+        f"seat_types.csv, line {row.line}, column user_email: Cursor never listed this address among the members. If "
+        "it is a slip, correct it: the row changes nobody's seat."
+        for row in seeds["seat_types"]
+        if row.values["user_email"].lower() not in known_people
+    ]
+    for name in ("seat_types", "committed_seats"):
+        for row in seeds[name]:
+            team, seat_type = row.values["team"], row.values["seat_type"]
+            priced = {
+                price.values["seat_type"]
+                for price in seeds["seat_prices"]
+                if not team or price.values["team"] in ("", team)
+            }
+            if priced and seat_type not in priced:
+                warnings.append(
+                    f"{name}.csv, line {row.line}, column seat_type: seat_prices.csv has no price for {seat_type!r}, "
+                    f"only for {', '.join(sorted(priced))}. Correct the type or add its price."
+                )
+    return warnings
+
+
 def _read_seed(path: Path, name: str, problems: list[str]) -> list[SeedRow]:
     columns = SEEDS[name]
     where = f"{path.name} in {path.parent}"

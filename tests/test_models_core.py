@@ -178,9 +178,10 @@ def test_after_any_nights_the_tables_are_those_of_a_full_refresh_and_every_rule_
         "a_move_seen_late_a_late_event_and_a_new_price": ["2026-10-01", "2026-10-02", "2026-10-04"],
         "a_rename_a_lost_e_mail_and_a_seed_row": ["2026-10-03", "2026-10-05"],
         "a_day_that_became_empty_a_departure_and_a_stranger_who_is_listed": ["2026-10-03", "2026-10-04", "2026-10-06"],
-        # every day a version of which names the person with a new user id, and those of the new plan
+        # every day a version of which names the person with a new user id or on which they had a seat, and those of the
+        # new plan
         "a_second_user_id_and_a_plan_from_a_date": [
-            *("2026-10-01", "2026-10-02", "2026-10-04"),
+            *("2026-10-01", "2026-10-02", "2026-10-04", "2026-10-05"),
             *("2026-10-06", "2026-10-07"),
         ],
         "a_night_in_which_nothing_changed": [],
@@ -202,7 +203,9 @@ def test_after_any_nights_the_tables_are_those_of_a_full_refresh_and_every_rule_
         ("07 09:00", "bob@example.com", "1.000000", "0.833300", "Beta", "reported_interval"),
     ]
     warehouse.build("--exclude-resource-type", "unit_test", full_tests=True)
-    warehouse.build("--select", "test_type:unit")
+    unit_tests = warehouse.dbt("test", "--select", "test_type:unit")
+    assert unit_tests.returncode == 0, unit_tests.stdout
+    assert "Done. PASS=" in unit_tests.stdout
 
 
 def test_a_restated_event_and_one_that_lost_its_e_mail_keep_their_keys(warehouse: Warehouse) -> None:

@@ -113,10 +113,12 @@ def test_the_statement_has_whole_cents_that_add_up(warehouse: Warehouse) -> None
         """
         select charge_month, billing_group_id, billing_group_name, charge_type, usage_cents, billed_cents, billed_usd,
             billed_share, event_count, seat_days, is_estimate, is_provisional, is_closed
-        from marts.fct_monthly_chargeback order by charge_month, billing_group_id
+        from marts.fct_monthly_chargeback order by charge_month, billing_group_id, charge_type
         """
     )
     flags = (0, False, True, False)
+    # seats are counted from the first answer on, three days by the 4th; without prices they cost nothing yet
+    seats = ("seat", cents("0"), cents("0"), Decimal("0.00"), cents("0"), 0)
     assert rows == [
         # 150.8 cents are 1.51 dollars: the cent goes to the group id that comes first among equal fractions
         (SEPTEMBER, "g1", "Search", "usage", cents("100.4"), cents("100.4"), Decimal("1.01"), cents("0.665782"), 1,
@@ -124,7 +126,9 @@ def test_the_statement_has_whole_cents_that_add_up(warehouse: Warehouse) -> None
         (SEPTEMBER, "g2", "Data", "usage", cents("50.4"), cents("50.4"), Decimal("0.50"), cents("0.334218"), 1,
          0, False, True, False),
         (OCTOBER, "g1", "Find", "usage", cents("10"), cents("10"), Decimal("0.10"), cents("0.224719"), 1, *flags),
+        (OCTOBER, "g2", "Data", *seats, 6, True, True, False),
         (OCTOBER, "g2", "Data", "usage", cents("24.5"), cents("24.5"), Decimal("0.25"), cents("0.550562"), 7, *flags),
+        (OCTOBER, "group_unassigned", "Unassigned", *seats, 3, True, True, False),
         (OCTOBER, "group_unassigned", "Unassigned", "usage", cents("3"), cents("3"), Decimal("0.03"),
          cents("0.067416"), 1, *flags),
         (OCTOBER, "unattributed", "Unattributed", "usage", cents("7"), cents("7"), Decimal("0.07"),
@@ -142,13 +146,15 @@ def test_a_group_month_counts_people_and_splits_usage(warehouse: Warehouse) -> N
     )
     none = cents("0")
     assert rows == [
-        (SEPTEMBER, "g1", 2, 1, None, cents("100.4"), none, cents("100.4"), none, None, Decimal("1.01"), None),
-        (SEPTEMBER, "g2", 1, 1, None, cents("50.4"), none, cents("50.4"), none, None, Decimal("0.50"), None),
-        (OCTOBER, "g1", 1, 1, None, cents("10"), none, cents("10"), none, None, Decimal("0.10"), Decimal("1.01")),
-        (OCTOBER, "g2", 2, 2, None, cents("24.5"), none, cents("24.5"), none, None, Decimal("0.25"), Decimal("0.50")),
-        (OCTOBER, "group_unassigned", None, 1, None, cents("3"), cents("3"), none, none, None, Decimal("0.03"),
+        (SEPTEMBER, "g1", 2, 1, none, cents("100.4"), none, cents("100.4"), none, None, Decimal("1.01"), None),
+        (SEPTEMBER, "g2", 1, 1, none, cents("50.4"), none, cents("50.4"), none, None, Decimal("0.50"), None),
+        (OCTOBER, "g1", 1, 1, none, cents("10"), none, cents("10"), none, None, Decimal("0.10"), Decimal("1.01")),
+        # two people on three of the four days that are over
+        (OCTOBER, "g2", 2, 2, cents("1.5"), cents("24.5"), none, cents("24.5"), none, None, Decimal("0.25"),
+         Decimal("0.50")),
+        (OCTOBER, "group_unassigned", None, 1, cents("0.75"), cents("3"), cents("3"), none, none, None, Decimal("0.03"),
          Decimal("0.00")),
-        (OCTOBER, "unattributed", None, 0, None, cents("7"), none, cents("7"), none, None, Decimal("0.07"),
+        (OCTOBER, "unattributed", None, 0, none, cents("7"), none, cents("7"), none, None, Decimal("0.07"),
          Decimal("0.00")),
     ]  # fmt: skip
 

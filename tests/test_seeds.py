@@ -11,6 +11,7 @@ from pipelines.seeds import (
     check_plans,
     create_missing_seeds,
     read_seeds,
+    seat_warnings,
     unknown_group_warnings,
     write_clean_seeds,
 )
@@ -143,3 +144,24 @@ def test_a_group_that_cursor_never_listed_is_named_by_line(paths):
         "billing_groups.csv, line 3, column billing_group_id: Cursor never listed a group 'group_slip'. "
         "If it is a slip, correct it: it stands for a group of that name."
     ]
+
+
+def test_a_seat_type_without_a_price_and_an_address_nobody_has_are_named_by_line(paths):
+    (paths.seeds_dir / "seat_prices.csv").write_text(
+        "team,seat_type,monthly_price_usd,valid_from_date\n,standard,32,\nacme,premium,96,\n"
+    )
+    (paths.seeds_dir / "seat_types.csv").write_text(
+        "team,user_email,seat_type,valid_from_date\n,Ada@example.com,premium,\n,slip@example.com,standard,\n"
+    )
+    (paths.seeds_dir / "committed_seats.csv").write_text(
+        "team,seat_type,seat_count,valid_from_date\nacme,premium,5,\nother,premium,5,\n"
+    )
+    seeds = read_seeds(paths)
+    assert seat_warnings(seeds, {"ada@example.com"}) == [
+        "seat_types.csv, line 3, column user_email: Cursor never listed this address among the members. If it is a "
+        "slip, correct it: the row changes nobody's seat.",
+        "committed_seats.csv, line 3, column seat_type: seat_prices.csv has no price for 'premium', only for standard. "
+        "Correct the type or add its price.",
+    ]
+    seeds["seat_prices"].clear()
+    assert seat_warnings(seeds, {"ada@example.com", "slip@example.com"}) == []

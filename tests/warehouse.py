@@ -42,6 +42,24 @@ RAW_TABLES: dict[str, str] = {
         left_at timestamp, spend_cents decimal(18,6), extra_json varchar""",
     "members": """team varchar, snapshot_id varchar, user_id varchar, user_email varchar, name varchar,
         role varchar, is_removed boolean, extra_json varchar""",
+    "audit_events": """team varchar, batch_id varchar, event_id varchar, occurred_at timestamp, actor varchar,
+        event_type varchar, application_type varchar, event_data_json varchar, extra_json varchar""",
+    "stream_reads": """team varchar, resource varchar, window_start_at timestamp, window_end_at timestamp,
+        read_id varchar, read_number bigint, batch_id varchar, outcome varchar, row_count bigint, detail varchar,
+        read_at timestamp, run_id varchar""",
+    "closed_months": """team varchar, charge_month date, close_id varchar, closed_at timestamp, run_id varchar,
+        closed_by varchar, was_forced boolean, detail varchar, daily_line_count bigint, monthly_line_count bigint,
+        lines_sha256 varchar""",
+    "closed_daily_charges": """close_id varchar, team varchar, charge_date date, charge_month date,
+        cycle_start_date date, billing_group_id varchar, billing_group_name varchar, actor_type varchar,
+        user_email varchar, service_account_id varchar, model varchar, surface varchar, charge_type varchar,
+        usage_category varchar, adjusts_month date, adjusts_charge_type varchar, event_count bigint,
+        total_tokens bigint, usage_cents decimal(18,6), billed_cents decimal(18,6), is_estimate boolean,
+        is_provisional boolean, is_closed boolean""",
+    "closed_monthly_chargeback": """close_id varchar, team varchar, charge_month date, billing_group_id varchar,
+        billing_group_name varchar, charge_type varchar, adjusts_month date, adjusts_charge_type varchar,
+        usage_cents decimal(18,6), billed_cents decimal(18,6), billed_usd decimal(18,2), billed_share decimal(18,6),
+        event_count bigint, seat_days bigint, is_estimate boolean, is_provisional boolean, is_closed boolean""",
 }
 
 SEED_HEADERS: dict[str, str] = {
@@ -277,6 +295,74 @@ class Warehouse:
                 }
             ],
         )
+
+    def read_audit_log(self, start: str, end: str, events: Sequence[Mapping[str, Any]], read_at: str) -> None:
+        """A complete read of a window of the audit log: `event_id`, `occurred_at`, `event_type` and `data` of each."""
+        number = self._next_number()
+        batch_id = f"batch-{number:04d}"
+        rows = []
+        for event in events:
+            row = {"actor": "admin@example.com", "application_type": "cursor", **event}
+            row["event_data_json"] = json.dumps(row.pop("data", {}), sort_keys=True)
+            rows.append({**row, "team": self.team, "batch_id": batch_id})
+        self.insert("audit_events", rows)
+        self.insert(
+            "stream_reads",
+            [
+                {
+                    "team": self.team,
+                    "resource": "audit_logs",
+                    "window_start_at": start,
+                    "window_end_at": end,
+                    "read_id": f"read-{number:04d}",
+                    "read_number": number,
+                    "batch_id": batch_id,
+                    "outcome": "landed",
+                    "row_count": len(rows),
+                    "read_at": read_at,
+                    "run_id": "run",
+                }
+            ],
+        )
+
+    def close(self, month: str, with_header: bool = True) -> str:
+        """Freezes the lines of a month, such as `2026-10`, as they are in the build file; the header comes last."""
+        close_id = f"close-{self._next_number():04d}"
+        counts = []
+        with self.connect() as connection:
+            connection.execute(f"attach '{self.build_path}' as published (read_only)")
+            for table, lines in (
+                ("closed_daily_charges", "fct_daily_charges"),
+                ("closed_monthly_chargeback", "fct_monthly_chargeback"),
+            ):
+                connection.execute(
+                    f"insert into raw.{table} by name select '{close_id}' as close_id, * "
+                    f"from published.marts.{lines} where team = ? and charge_month = ?",
+                    [self.team, f"{month}-01"],
+                )
+                counts += connection.execute(
+                    f"select count(*) from raw.{table} where close_id = ?", [close_id]
+                ).fetchall()[0]
+        if with_header:
+            self.insert(
+                "closed_months",
+                [
+                    {
+                        "team": self.team,
+                        "charge_month": f"{month}-01",
+                        "close_id": close_id,
+                        "closed_at": "2026-11-20 02:00:00",
+                        "run_id": "run",
+                        "closed_by": "finance",
+                        "was_forced": False,
+                        "detail": "{}",
+                        "daily_line_count": counts[0],
+                        "monthly_line_count": counts[1],
+                        "lines_sha256": "not checked by the models",
+                    }
+                ],
+            )
+        return close_id
 
     def _next_number(self) -> int:
         self._number += 1

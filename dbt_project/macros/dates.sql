@@ -19,3 +19,8 @@
     select {{ digits | join(' + ') }} as day_number
     from {{ sources | join(' cross join ') }}
 {%- endmacro %}
+
+{#- The last instant of a day that the API can name: times have milliseconds. -#}
+{% macro last_instant_of(expression) -%}
+    {{ dbt.dateadd('millisecond', -1, start_of_day(next_day(expression))) }}
+{%- endmacro %}

@@ -22,6 +22,19 @@
     cast(sum(cast(conv(substr(md5({{ expression }}), 1, 15), 16, 10) as decimal(38, 0))) as string)
 {%- endmacro %}
 
+{#- A hash as a whole number that can be added and taken away again. -#}
+{% macro hash_number(expression) -%}
+    {{ adapter.dispatch('hash_number', 'chargeback')(expression) }}
+{%- endmacro %}
+
+{% macro default__hash_number(expression) -%}
+    cast(md5_number_lower({{ expression }}) as decimal(38, 0))
+{%- endmacro %}
+
+{% macro spark__hash_number(expression) -%}
+    cast(conv(substr(md5({{ expression }}), 1, 15), 16, 10) as decimal(38, 0))
+{%- endmacro %}
+
 {#- What makes two usage events the same event: everything that stays fixed when a price is restated or an e-mail is
     lost. Columns of stg_cursor_admin__usage_events. -#}
 {% macro usage_event_hash(relation) -%}

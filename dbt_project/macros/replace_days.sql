@@ -1,15 +1,18 @@
 {#- Incremental strategy: the days to build are deleted and written again, whole. A day that became empty loses its
-    rows, which a delete by the keys of the new rows would leave behind. The model's day column is in meta.day_column. -#}
+    rows, which a delete by the keys of the new rows would leave behind. The model's day column is in meta.day_column;
+    rows that meet the condition in meta.always_replaced are deleted whatever their day. -#}
 {% macro get_incremental_replace_days_sql(arguments) -%}
     {%- set columns = get_quoted_csv(arguments['dest_columns'] | map(attribute='name')) -%}
     {%- set day_column = model.config.meta['day_column'] -%}
+    {%- set always_replaced = model.config.meta.get('always_replaced') -%}
     delete from {{ arguments['target_relation'] }} as target
     where exists (
         select 1
         from {{ days_to_build_relation() }} as days
         where days.team = target.team
             and days.usage_date = target.{{ day_column }}
-    );
+    )
+    {%- if always_replaced %} or {{ always_replaced }}{% endif %};
 
     insert into {{ arguments['target_relation'] }} ({{ columns }})
     select {{ columns }}

@@ -46,6 +46,14 @@ billing_cycles as (
     select * from {{ ref('int_billing_cycles') }}
 ),
 
+seat_days as (
+    select * from {{ ref('int_seat_days') }}
+),
+
+closed_months as (
+    select * from {{ ref('stg_close_ledger__closed_months') }}
+),
+
 day_bounds as (
     select
         team,
@@ -204,6 +212,23 @@ parts as (
             day_bounds.team = billing_cycles.team
             and day_bounds.day_start_at < billing_cycles.cycle_end_at
             and day_bounds.day_end_at > billing_cycles.cycle_start_at
+    union all
+    -- a day that is not over has none yet
+    select
+        team,
+        seat_date as usage_date,
+        {{ row_text(["'seats'", 'seat_evidence', 'seat_fingerprint']) }} as part
+    from seat_days
+    union all
+    select
+        day_bounds.team,
+        day_bounds.usage_date,
+        {{ row_text(["'closed'", 'closed_months.close_id']) }} as part
+    from day_bounds
+    inner join closed_months
+        on
+            day_bounds.team = closed_months.team
+            and {{ month_of('day_bounds.usage_date') }} = closed_months.charge_month
 ),
 
 fingerprints as (

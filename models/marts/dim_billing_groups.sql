@@ -1,4 +1,5 @@
--- Grain: one row per team and billing group: every group in a snapshot or a seed, and the two reserved rows.
+-- Grain: one row per team and billing group: every group in a snapshot, a seed or a closed month, and the
+-- two reserved rows.
 -- The API's own Unassigned group has an id that may differ from team to team: it is the reserved row.
 {{ config(materialized='table') }}
 
@@ -30,6 +31,10 @@ seed_service_accounts as (
 
 users as (
     select * from {{ ref('dim_users') }}
+),
+
+frozen_lines as (
+    select * from {{ ref('stg_close_ledger__closed_monthly_chargeback') }}
 ),
 
 accepted_reads as (
@@ -138,6 +143,11 @@ known_groups as (
     inner join seed_service_accounts
         on teams.team = coalesce(seed_service_accounts.team, teams.team)
     where seed_service_accounts.billing_group_id is not null
+    union
+    select
+        team,
+        billing_group_id
+    from frozen_lines
 ),
 
 current_members as (

@@ -1,4 +1,4 @@
--- Grain: one row per day, in whole years around the covered days.
+-- Grain: one row per day, in whole years around the covered days and the closed months.
 {{ config(materialized='table') }}
 
 with
@@ -7,15 +7,31 @@ usage_days as (
     select * from {{ ref('int_usage_days') }}
 ),
 
+closed_months as (
+    select * from {{ ref('stg_close_ledger__closed_months') }}
+),
+
 day_numbers as (
     {{ day_numbers() }}
 ),
 
+-- an adjustment stands on the first day of the month after the closed ones, whether that has begun or not
+charge_days as (
+    select usage_date as charge_date
+    from usage_days
+    union all
+    select charge_month as charge_date
+    from closed_months
+    union all
+    select cast({{ dbt.dateadd('month', 1, 'charge_month') }} as date) as charge_date
+    from closed_months
+),
+
 years as (
     select
-        cast({{ dbt.date_trunc('year', 'min(usage_date)') }} as date) as first_date,
-        cast({{ dbt.dateadd('year', 1, dbt.date_trunc('year', 'max(usage_date)')) }} as date) as end_date
-    from usage_days
+        cast({{ dbt.date_trunc('year', 'min(charge_date)') }} as date) as first_date,
+        cast({{ dbt.dateadd('year', 1, dbt.date_trunc('year', 'max(charge_date)')) }} as date) as end_date
+    from charge_days
 ),
 
 days as (

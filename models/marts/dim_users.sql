@@ -1,4 +1,4 @@
--- Grain: one row per team and person (lower-cased e-mail): everybody in a snapshot or behind a usage event.
+-- Grain: one row per team and person (lower-cased e-mail): everybody in a snapshot, with usage or with a seat.
 -- A company address can serve two accounts one after the other; the latest user id stands for the person.
 {{ config(materialized='table') }}
 
@@ -20,12 +20,18 @@ published as (
     select {{ published_at() }} as published_at
 ),
 
+-- an estimated seat is no sighting, unless the audit log is all that ever named the person
 persons_in_events as (
     select
         team,
         user_email,
-        min(charge_date) as first_seen_date,
-        max(charge_date) as last_seen_date
+        coalesce(
+            min(case when charge_type = 'usage' then charge_date end), min(charge_date)
+        ) as first_seen_date,
+        coalesce(
+            max(case when charge_type = 'usage' then charge_date end), max(charge_date)
+        ) as last_seen_date,
+        max(case when charge_type = 'usage' then 1 else 0 end) = 1 as has_usage
     from daily_charges
     where user_email is not null
     group by team, user_email
@@ -83,6 +89,7 @@ left join persons_in_events
     on
         everybody.team = persons_in_events.team
         and everybody.user_email = persons_in_events.user_email
+        and (persons_in_events.has_usage or persons.user_email is null)
 left join memberships_in_force
     on
         everybody.team = memberships_in_force.team

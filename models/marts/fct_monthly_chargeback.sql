@@ -1,5 +1,6 @@
 -- Grain: one row per team, month, billing group, charge type and adjusted month.
 -- Cents are rounded here and only here: whole cents by largest remainder, so that the lines of a statement add up.
+-- A closed month is its frozen copy, to the cent as it was sent.
 {{ config(materialized='table') }}
 
 with
@@ -14,6 +15,14 @@ usage_days as (
 
 group_names as (
     select * from {{ ref('int_billing_group_names') }}
+),
+
+seat_costs as (
+    select * from {{ ref('fct_daily_seat_costs') }}
+),
+
+frozen_lines as (
+    select * from {{ ref('stg_close_ledger__closed_monthly_chargeback') }}
 ),
 
 -- a late event can still reach any group while one day of the month is open: the state is the month's, not the line's
@@ -39,10 +48,21 @@ lines as (
         {{ cents('sum(usage_cents)') }} as usage_cents,
         {{ cents('sum(billed_cents)') }} as billed_cents,
         cast(sum(event_count) as bigint) as event_count,
-        max(case when is_estimate then 1 else 0 end) = 1 as is_estimate,
-        max(case when is_closed then 1 else 0 end) = 1 as is_closed
+        max(case when is_estimate then 1 else 0 end) = 1 as is_estimate
     from daily_charges
+    where not is_closed
     group by team, charge_month, billing_group_id, charge_type, adjusts_month, adjusts_charge_type
+),
+
+seat_days_by_month as (
+    select
+        team,
+        {{ month_of('seat_date') }} as charge_month,
+        billing_group_id,
+        'seat' as charge_type,
+        cast(sum(seat_count) as bigint) as seat_days
+    from seat_costs
+    group by team, {{ month_of('seat_date') }}, billing_group_id
 ),
 
 lines_floored as (
@@ -104,11 +124,18 @@ select
             then cast(lines_rounded.billed_cents / lines_rounded.month_cents as decimal(18, 6))
     end as billed_share,
     lines_rounded.event_count,
-    cast(0 as bigint) as seat_days,
+    coalesce(seat_days_by_month.seat_days, 0) as seat_days,
     lines_rounded.is_estimate,
-    coalesce(month_states.is_provisional, true) as is_provisional,
-    lines_rounded.is_closed
+    -- what an adjustment adjusts was sent long ago
+    lines_rounded.charge_type <> 'adjustment' and coalesce(month_states.is_provisional, true) as is_provisional,
+    false as is_closed
 from lines_rounded
+left join seat_days_by_month
+    on
+        lines_rounded.team = seat_days_by_month.team
+        and lines_rounded.charge_month = seat_days_by_month.charge_month
+        and lines_rounded.billing_group_id = seat_days_by_month.billing_group_id
+        and lines_rounded.charge_type = seat_days_by_month.charge_type
 left join month_states
     on
         lines_rounded.team = month_states.team
@@ -119,3 +146,22 @@ left join group_names
         and lines_rounded.billing_group_id = group_names.billing_group_id
         and lines_rounded.month_last_date >= group_names.valid_from_date
         and lines_rounded.month_last_date < group_names.valid_to_date
+union all
+select
+    team,
+    charge_month,
+    billing_group_id,
+    billing_group_name,
+    charge_type,
+    adjusts_month,
+    adjusts_charge_type,
+    usage_cents,
+    billed_cents,
+    billed_usd,
+    billed_share,
+    event_count,
+    seat_days,
+    is_estimate,
+    is_provisional,
+    true as is_closed
+from frozen_lines

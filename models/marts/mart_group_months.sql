@@ -24,6 +24,14 @@ usage_days as (
     select * from {{ ref('int_usage_days') }}
 ),
 
+seat_days as (
+    select * from {{ ref('int_seat_days') }}
+),
+
+seat_prices as (
+    select * from {{ ref('int_seat_prices') }}
+),
+
 group_names as (
     select * from {{ ref('int_billing_group_names') }}
 ),
@@ -85,7 +93,22 @@ usage_by_month as (
         on
             daily_charges.team = users.team
             and daily_charges.user_email = users.user_email
+    where daily_charges.charge_type = 'usage'
     group by daily_charges.team, daily_charges.charge_month, daily_charges.billing_group_id
+),
+
+teams_with_prices as (
+    select distinct team
+    from seat_prices
+),
+
+known_seat_days as (
+    select
+        team,
+        {{ month_of('seat_date') }} as charge_month,
+        count(*) as day_count
+    from seat_days
+    group by team, {{ month_of('seat_date') }}
 ),
 
 billed_by_month as (
@@ -93,6 +116,8 @@ billed_by_month as (
         team,
         charge_month,
         billing_group_id,
+        sum(seat_days) as seat_days,
+        sum(case when charge_type = 'seat' then billed_cents else 0 end) as seat_cents,
         cast(sum(billed_usd) as decimal(18, 2)) as billed_usd
     from monthly_chargeback
     group by team, charge_month, billing_group_id
@@ -142,12 +167,17 @@ select
             then cast(coalesce(members_by_month.member_count, 0) as bigint)
     end as member_count,
     cast(coalesce(usage_by_month.active_member_count, 0) as bigint) as active_member_count,
-    {{ cents('null') }} as average_seats,
+    cast(
+        coalesce(billed_by_month.seat_days, 0) * cast(1 as decimal(7, 6)) / known_seat_days.day_count as decimal(18, 6)
+    ) as average_seats,
     {{ cents('coalesce(usage_by_month.usage_cents, 0)') }} as usage_cents,
     {{ cents('coalesce(usage_by_month.included_cents, 0)') }} as included_cents,
     {{ cents('coalesce(usage_by_month.on_demand_cents, 0)') }} as on_demand_cents,
     {{ cents('coalesce(usage_by_month.automation_cents, 0)') }} as automation_cents,
-    {{ cents('null') }} as seat_cents,
+    case
+        when teams_with_prices.team is not null or billed_by_month.seat_cents <> 0
+            then {{ cents('coalesce(billed_by_month.seat_cents, 0)') }}
+    end as seat_cents,
     cast(coalesce(billed_by_month.billed_usd, 0) as decimal(18, 2)) as billed_usd,
     case
         when months_before.charge_month is not null
@@ -169,6 +199,12 @@ left join billed_by_month
         group_months.team = billed_by_month.team
         and group_months.charge_month = billed_by_month.charge_month
         and group_months.billing_group_id = billed_by_month.billing_group_id
+left join known_seat_days
+    on
+        group_months.team = known_seat_days.team
+        and group_months.charge_month = known_seat_days.charge_month
+left join teams_with_prices
+    on group_months.team = teams_with_prices.team
 left join covered_months as months_before
     on
         group_months.team = months_before.team

@@ -1,6 +1,7 @@
 -- Grain: one row per team, resource and UTC day.
 -- Built after every table that is replaced by the day: the fingerprints in here say what those tables were built from.
 -- depends_on: {{ ref('fct_usage_events') }}
+-- depends_on: {{ ref('fct_daily_seat_costs') }}
 -- depends_on: {{ ref('fct_daily_charges') }}
 -- depends_on: {{ ref('mart_restatements') }}
 {{ config(materialized='table') }}
@@ -17,6 +18,10 @@ load_windows as (
 
 snapshot_reads as (
     select * from {{ ref('stg_cursor_admin__snapshot_reads') }}
+),
+
+audit_log_days as (
+    select * from {{ ref('int_audit_log_days') }}
 ),
 
 day_numbers as (
@@ -168,3 +173,17 @@ left join snapshot_reads_by_day
         and snapshot_days.resource = snapshot_reads_by_day.resource
         and snapshot_days.coverage_date = snapshot_reads_by_day.read_date
 where snapshot_days.coverage_date <= snapshot_days.newest_date
+union all
+select
+    team,
+    'audit_logs' as resource,
+    coverage_date,
+    status,
+    cast(event_count as bigint) as row_count,
+    {{ cents('null') }} as charged_cents,
+    last_complete_read_at,
+    cast(read_count as bigint) as read_count,
+    cast(0 as bigint) as suspect_read_count,
+    cast(null as {{ dbt.type_string() }}) as batch_id,
+    cast(null as {{ dbt.type_string() }}) as day_fingerprint
+from audit_log_days
