@@ -17,9 +17,11 @@ TEAM = "acme"
 
 
 def run_demo(paths: DataPaths, now: pendulum.DateTime | None = None) -> pendulum.DateTime:
-    """Two nights of an invented company, so that prices restated between them show; answers the clock it ended at.
+    """Three nights of an invented company; answers the clock it ended at.
 
-    A data folder that already holds the demo is continued at the same clock: a night on which nothing changed.
+    On the first one, 90 days ago, it was set up: since then the roster is known, and who has had a seat. The last two
+    follow each other, so that prices restated between them show. A data folder that already holds the demo is continued
+    at the same clock: a night on which nothing changed.
     """
     prepare_data_folder(paths)
     now = now or DEMO_NOW
@@ -27,14 +29,15 @@ def run_demo(paths: DataPaths, now: pendulum.DateTime | None = None) -> pendulum
     if not paths.seeds_dir.exists():
         organisation.write_seeds(paths.seeds_dir)
     last = max((one.now for one in read_runs(paths)), default="")
-    nights = [night for night in (now - timedelta(days=1), now) if night.to_iso8601_string() >= last] or [now]
+    set_up = now - timedelta(days=90)
+    nights = [night for night in (set_up, now - timedelta(days=1), now) if night.to_iso8601_string() >= last] or [now]
     with SimulatorServer(organisation, now=nights[0], rate_limited=False) as server:
         settings = Settings(paths=paths, plan=None, stale_hours=36, base_url=server.base_url)
         team = TeamSettings(
             team=TEAM,
             api_key=server.api_key,
             base_url=server.base_url,
-            start_date=(now - timedelta(days=90)).date(),
+            start_date=set_up.date(),
             lookback_days=3,
             rate_limit_per_minute=0,
             rate_limit_shared=False,
@@ -42,5 +45,5 @@ def run_demo(paths: DataPaths, now: pendulum.DateTime | None = None) -> pendulum
         )
         for night in nights:
             server.set_now(night)
-            run(settings, [team], RunOptions("demo"), Clock(night))
+            run(settings, [team], RunOptions("demo", builds=night != set_up), Clock(night))
     return now

@@ -7,6 +7,7 @@ answers and what is run, and any moment must do.
 from __future__ import annotations
 
 import contextlib
+import copy
 import csv
 import hashlib
 import io
@@ -19,7 +20,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -28,6 +29,8 @@ from types import MappingProxyType
 
 import duckdb
 from oracle import AcceptedAnswer, Books, DayRead, Oracle
+from seat_nights import check_seats, close_a_month, edit_seat_seeds, seat_oracle
+from seat_oracle import Closings
 
 from pipelines.cli import run_command
 from pipelines.cursor_admin.client import CursorAdminClient
@@ -37,8 +40,8 @@ from pipelines.simulator import Behaviour, Fault, Glitch, Organisation, Simulato
 PROJECT_DIR = Path(__file__).resolve().parents[1]
 RETRIED = ("500", "502", "503", "reset", "truncated_json", "html", "short_body", "429")
 FATAL = ("401", "403", "missing_key", "changed_type")
-ROUTES = ("/teams/filtered-usage-events", "/teams/groups", "/teams/members")
-LISTED_READS = {("POST", ROUTES[0]), ("GET", ROUTES[1]), ("GET", ROUTES[2])}
+ROUTES = ("/teams/filtered-usage-events", "/teams/groups", "/teams/members", "/teams/audit-logs")
+LISTED_READS = {("POST", ROUTES[0]), ("GET", ROUTES[1]), ("GET", ROUTES[2]), ("GET", ROUTES[3])}
 LOOKBACK_DAYS = 3
 # what a table says of the run itself, and not of the data
 OF_THE_RUN = {"mart_publication": ("published_at", "run_id", "full_tests_at")}
@@ -82,6 +85,7 @@ class Installation:
     start_date: date
     more: dict[str, str] = field(default_factory=dict)
     page_size: int = 1000
+    closings: Closings = field(default_factory=Closings)
 
     @property
     def paths(self) -> DataPaths:
@@ -128,7 +132,9 @@ class Installation:
 
     def copy_to(self, folder: Path) -> Installation:
         shutil.copytree(self.folder, folder)
-        return Installation(folder, self.base_url, self.api_key, self.start_date, dict(self.more), self.page_size)
+        copied = replace(self, folder=folder, more=dict(self.more))
+        copied.closings = copy.deepcopy(self.closings)
+        return copied
 
     def published_digest(self) -> str | None:
         path = self.paths.published
@@ -181,6 +187,9 @@ class Tally:
     refused_answers: int = 0
     builds: int = 0
     events_compared: int = 0
+    seat_rows_compared: int = 0
+    months_closed: int = 0
+    adjustments_compared: int = 0
     excused: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: Tally) -> None:
@@ -192,7 +201,9 @@ class Tally:
         return (
             f"{self.nights} nights, {self.runs} runs, {self.kills} killed, {self.faults} faults served, "
             f"{self.failed_runs} failed as they should, {self.refused_answers} answers refused, {self.builds} builds, "
-            f"{self.events_compared} events compared; not knowable: {excused or 'nothing'}"
+            f"{self.months_closed} months closed, {self.adjustments_compared} adjustments, "
+            f"{self.seat_rows_compared} rows of seats and {self.events_compared} events compared; "
+            f"not knowable: {excused or 'nothing'}"
         )
 
 
@@ -263,11 +274,15 @@ class Life:
             send_billing_cycle=pick((True, True, True, False)),
             numeric_member_ids=pick((True, False, False)),
             glitches=tuple(glitches),
+            audit_vocabulary=pick(("current", "current", "spring")),
+            audit_newest_first=pick((True, False)),
+            audit_retention_days=pick((None, None, 30)),
         )
 
     def live(self) -> None:
         """Every night, then the checks that end a life. Raises AssertionError on the first difference."""
         rng = self.random
+        closed_on = rng.randrange(len(self.nights))
         built_on = set(rng.sample(range(1, len(self.nights)), k=max(1, len(self.nights) // 5)))
         backup_on = rng.randrange(len(self.nights) - 1)
         with self.server:
@@ -286,6 +301,8 @@ class Life:
                 if number in built_on:
                     self.check_published(self.here)
                     self._lose_something()
+                if number == closed_on:
+                    close_a_month(self, night, self.oracle(self.here).events())
                 if number == backup_on:
                     backup = self.here.copy_to(self.folder / "backup")
             self._end(backup)
@@ -383,9 +400,13 @@ class Life:
             assert self.here.query("select count(*) from marts.mart_publication") == [(1,)]
 
     def _edit_seeds(self) -> None:
-        """Finance changes its mind: a service account gets another owner, or the pool another price."""
+        """Finance changes its mind: a service account gets another owner, the plan changes, or what a seat costs."""
         rng, seeds = self.random, self.here.paths.seeds_dir
         day = self.start + timedelta(days=rng.randrange(40))
+        if rng.random() < 0.5:
+            emails = [person.email for person in self.organisation.roster.persons]
+            edit_seat_seeds(rng, seeds, emails, day)
+            return
         if rng.random() < 0.5:
             account = rng.choice(self.organisation.roster.service_accounts).service_account_id
             group = rng.choice(self.organisation.roster.groups).group_id
@@ -394,7 +415,7 @@ class Life:
             path, columns = seeds / "service_accounts.csv", ["", account, "", "", "", "", group, "", "", str(day)]
         else:
             rate = Decimal(rng.choice(("1", "0.8333", "0.5")))
-            plan = self.behaviour.plan
+            plan = rng.choice(("enterprise", "enterprise", "teams"))
             rows = self.books.plans
             rows[:] = [row for row in rows if row[0] != day] + [(day, plan, rate)]
             path, columns = seeds / "plans.csv", ["", plan, str(day), str(rate)]
@@ -496,21 +517,9 @@ class Life:
         self.tally.events_compared += len(rows)
         keys = place.query("select count(*), count(distinct usage_event_id) from marts.fct_usage_events")
         assert keys == [(len(rows), len(rows))]
-        self._check_months(place, expected)
-
-    @staticmethod
-    def _check_months(place: Installation, expected: dict) -> None:
-        months: dict[tuple[date, str], list[Decimal | int]] = {}
-        for day, events in expected.items():
-            for one in events:
-                sums = months.setdefault((day.replace(day=1), str(one.row[17])), [Decimal(0), Decimal(0), 0])
-                for index, value in enumerate((one.row[13], one.row[14], 1)):
-                    sums[index] += value
-        found = place.query(
-            "select charge_month, billing_group_id, usage_cents, billed_cents, event_count "
-            "from marts.fct_monthly_chargeback where charge_type = 'usage'"
-        )
-        assert {(month, group): values for month, group, *values in found} == months
+        seats, adjustments = check_seats(place, seat_oracle(place, oracle, expected))
+        self.tally.seat_rows_compared += seats
+        self.tally.adjustments_compared += adjustments
 
 
 def _explained(day: date, wanted: Counter[tuple], found: Counter[tuple]) -> str:

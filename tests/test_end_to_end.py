@@ -86,6 +86,8 @@ SECOND_MONTH = [
     ("group_unassigned", "5", "2.5", "0.03", "0.021645", 1),
     ("unattributed", "3", "1.5", "0.01", "0.012987", 1),
 ]
+# The 16th is over, and a roster was read on it: Ada ended the day in Platform, with Bob. There is no price list.
+SECOND_SEATS = [("group_platform", 2), ("group_unassigned", 1)]
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +146,7 @@ def month(place: Installation) -> list[tuple]:
     return place.query(
         "select team, charge_month, billing_group_id, billing_group_name, charge_type, usage_cents, billed_cents, "
         "billed_usd, billed_share, event_count, seat_days, is_estimate, is_provisional, is_closed "
-        "from marts.fct_monthly_chargeback order by billing_group_id"
+        "from marts.fct_monthly_chargeback order by charge_type desc, billing_group_id"
     )
 
 
@@ -167,6 +169,26 @@ def as_month(rows: list[tuple]) -> list[tuple]:
     ]
 
 
+def as_seats(rows: list[tuple]) -> list[tuple]:
+    nothing = (Decimal(0),) * 4
+    return [
+        (
+            "default",
+            NOVEMBER,
+            group,
+            group.removeprefix("group_").title(),
+            "seat",
+            *nothing,
+            0,
+            seat_days,
+            True,
+            True,
+            False,
+        )
+        for group, seat_days in rows
+    ]
+
+
 def test_the_first_night_is_worked_out_by_hand(api, place):
     run_night(api, place, NIGHT_1)
     assert events(place) == as_rows(FIRST_ROWS)
@@ -176,7 +198,7 @@ def test_the_first_night_is_worked_out_by_hand(api, place):
 def test_the_second_night_brings_the_late_event_the_halved_price_and_the_move(api, place):
     run_night(api, place, NIGHT_2)
     assert events(place) == as_rows(SECOND_ROWS)
-    assert month(place) == as_month(SECOND_MONTH)
+    assert month(place) == as_month(SECOND_MONTH) + as_seats(SECOND_SEATS)
     restated = place.query(
         "select usage_date, usage_cents_before, usage_cents_after, added_event_count, removed_event_count, "
         "repriced_event_count, billing_group_ids from marts.mart_restatements order by usage_date"
@@ -194,5 +216,5 @@ def test_the_second_night_again_changes_nothing(api, place):
     run_night(api, place, NIGHT_2)
     assert place.query(keys) == before
     assert events(place) == as_rows(SECOND_ROWS)
-    assert month(place) == as_month(SECOND_MONTH)
+    assert month(place) == as_month(SECOND_MONTH) + as_seats(SECOND_SEATS)
     assert (last_run(place)["load"]["days_changed"], last_run(place)["load"]["events_landed"]) == (0, 0)

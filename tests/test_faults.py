@@ -85,14 +85,15 @@ LASTING = {
     "403": "{path} answered 403 (Enterprise access required): the plan of this team or the key's scope does not allow "
     f"it. Check in Cursor's dashboard that the team is on the plan that offers this route, or set {KEY_SETTING}",
     "missing_key": f"{{path}} answered without the key {{rows}}. {SHAPE}",
-    "changed_type": "{path}: {changed}. The API changed or the answer is damaged: nothing of it was stored. "
-    "Run again, and report it if it stays.",
+    "changed_type": "{path}{changed}",
 }
-ROWS = dict(zip(ROUTES, ("usageEvents", "groups", "teamMembers"), strict=True))
+ROWS = dict(zip(ROUTES, ("usageEvents", "groups", "teamMembers", "events"), strict=True))
+DAMAGED = "The API changed or the answer is damaged: nothing of it was stored. Run again, and report it if it stays."
 CHANGED = (
-    "`chargedCents` holds a value that is not a number",
-    "`joinedAt` is not an ISO 8601 time",
-    "`email` holds a value that is not a text",
+    f": `chargedCents` holds a value that is not a number. {DAMAGED}",
+    f": `joinedAt` is not an ISO 8601 time. {DAMAGED}",
+    f": `email` holds a value that is not a text. {DAMAGED}",
+    f" answered with pagination.totalCount of type dict, not int. {SHAPE}",
 )
 
 

@@ -10,7 +10,7 @@ from pipelines.simulator.answers import ERROR_NAMES, Answer, json_answer
 from pipelines.simulator.api import find_route
 from pipelines.simulator.behaviour import Fault
 
-_CHANGED = {"usageEvents": "chargedCents", "groups": "joinedAt", "teamMembers": "email"}
+_CHANGED = {"usageEvents": "chargedCents", "groups": "joinedAt", "teamMembers": "email", "events": "totalCount"}
 
 
 def spoil(answer: Answer, fault: Fault, method: str, path: str) -> tuple[Answer | None, int]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pipelines.simulator.answers import Answer, Ask, RefusalError, json_answer, page_count, page_of
 from pipelines.simulator.instants import DAY_MS, day_of, iso, iso_or_none, to_ms
-from pipelines.simulator.organisation import NO_STINT, Activity, Totals
+from pipelines.simulator.organisation import NO_STINT, Activity, Organisation, Totals
 from pipelines.simulator.people import UNASSIGNED_ID, Account, Group, Stint
 from pipelines.simulator.prices import cents_number
 from pipelines.simulator.views import Clock
@@ -197,7 +197,11 @@ class _CycleBook:
 
 def members(ask: Ask) -> Answer:
     """GET /teams/members: the roster now. Removed people carry a flag or are missing, by the switch."""
-    organisation, now_ms = ask.organisation, ask.clock.now_ms
+    return json_answer({"teamMembers": roster_rows(ask.organisation, ask.clock.now_ms)})
+
+
+def roster_rows(organisation: Organisation, now_ms: int) -> list[_Row]:
+    """What the members route answers at that moment, glitches included."""
     rows = []
     for account in organisation.roster.accounts.values():
         removed = account.removed_ms is not None and account.removed_ms <= now_ms
@@ -214,7 +218,7 @@ def members(ask: Ask) -> Answer:
     for glitch in organisation.behaviour.glitches:
         if glitch.target == "members" and glitch.on == day_of(now_ms):
             rows = glitch.spoil(rows)
-    return json_answer({"teamMembers": rows})
+    return rows
 
 
 def spend(ask: Ask) -> Answer:

@@ -133,10 +133,14 @@ class RosterInventor:
             joined, roles=[(joined, "member")], moves=[(joined + self._random.randrange(DAY_MS), group.group_id)]
         )
 
-    @staticmethod
-    def _owners(drafts: list[_Draft]) -> None:
-        for draft, role in zip(drafts, ("owner", "free-owner", "owner"), strict=False):
+    def _owners(self, drafts: list[_Draft]) -> None:
+        """Two from the beginning; the third was a member, becomes an owner, and later gives up the seat."""
+        for draft, role in zip(drafts, ("owner", "free-owner"), strict=False):
             draft.roles = [(draft.joined_ms, role)]
+        for draft in drafts[2:3]:
+            span = self._end_ms - self._start_ms
+            promoted, unpaid = self._start_ms + span * 2 // 5, self._start_ms + span * 7 // 10
+            draft.roles = [(draft.joined_ms, "member"), (promoted, "owner"), (unpaid, "free-owner")]
 
     def _other_group(self, groups: list[Group], now_in: str | None, at_ms: int) -> str:
         """A group that exists from `at_ms` on and is not the one they are in (unless there is no other)."""

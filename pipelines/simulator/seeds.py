@@ -15,7 +15,7 @@ _OWNERS = ("finance.partner@example.com", "platform.lead@example.com", "research
 def write_seeds(roster: Roster, behaviour: Behaviour, start: date, end: date, folder: Path) -> None:
     """Writes the six tables that people edit. `team` is empty: every team."""
     folder.mkdir(parents=True, exist_ok=True)
-    midway = start + timedelta(days=(end - start).days // 2)
+    midway = start + timedelta(days=((end - start).days + 1) // 2)
     price_change = date(midway.year, midway.month, 11)
     before = start - timedelta(days=365)
     _write(folder / "plans.csv", ("team", "plan", "valid_from_date", "usage_rate"), [("", behaviour.plan, before, "1")])
