@@ -22,9 +22,11 @@ import click
 import pendulum
 from rich.console import Console
 
+from pipelines import backup as backups
+from pipelines import close as closing
 from pipelines import report as reports
 from pipelines import status as statuses
-from pipelines.config import load_settings, load_team_settings
+from pipelines.config import Settings, load_settings, load_team_settings
 from pipelines.errors import ApiError, ChargebackError, ConfigError, LockedError
 from pipelines.nightly import RunOptions
 from pipelines.nightly import run as run_night
@@ -64,6 +66,10 @@ def _month(_: click.Context, __: click.Parameter, value: str) -> date:
         if re.fullmatch(r"\d{4}-\d{2}", value):
             return date.fromisoformat(f"{value}-01")
     raise click.BadParameter(f"{value!r} is not a month. Write it as 2026-10.")
+
+
+def _month_argument(context: click.Context, parameter: click.Parameter, value: str | None) -> date | None:
+    return None if value is None else _month(context, parameter, value)
 
 
 def _example(text: str) -> str:
@@ -164,6 +170,45 @@ def report(month: date, group: str | None, form: str, output: Path | None) -> No
         click.echo(reports.FORMATS[form](found), nl=False)
 
 
+@cli.command("close", epilog=_example("chargeback close 2026-10"))
+@click.argument("month", metavar="MONTH", callback=_month_argument, required=False)
+@click.option("--team", metavar="SLUG", help="One team; default: every team.")
+@click.option("--list", "lists", is_flag=True, help="Show what is closed, and close nothing.")
+@click.option("--force", is_flag=True, help="Close although days are missing or provisional; recorded with your name.")
+@NOW
+def close_month(month: date | None, team: str | None, lists: bool, force: bool, now: pendulum.DateTime | None) -> None:
+    """Freeze MONTH (such as 2026-10) as it is published; what is found later becomes an adjustment."""
+    settings = load_settings()
+    if lists:
+        if month is not None or force or now is not None:
+            raise click.UsageError("--list shows what is closed, and takes --team alone.")
+        _stdout().print(closing.closed_table(closing.list_closed(settings.paths, team)))
+        return
+    if month is None:
+        raise click.UsageError("Missing argument 'MONTH', such as 2026-10; or say --list.")
+    _refuse_clock(settings, now)
+    for line in closing.close(settings, month, team=team, is_forced=force, clock=Clock(now)):
+        click.echo(line)
+
+
+FOLDER = click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+
+
+@cli.command(epilog=_example("chargeback backup /mnt/backup/chargeback"))
+@FOLDER
+@click.option("--keep", type=click.IntRange(1, 1000), default=7, show_default=True, help="How many backups DIR holds.")
+def backup(folder: Path, keep: int) -> None:
+    """Write what cannot be fetched again to a new folder in DIR: Parquet, your seed files, and their checksums."""
+    backups.backup(load_settings().paths, folder, keep)
+
+
+@cli.command(epilog=_example("chargeback restore /mnt/backup/chargeback"))
+@FOLDER
+def restore(folder: Path) -> None:
+    """Fill an empty data folder from the newest backup in DIR, or from the one that DIR is. Then `chargeback run`."""
+    click.echo(backups.restore(load_settings().paths, folder))
+
+
 @cli.command(epilog=_example("chargeback status --format json"))
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def status(form: str) -> int:
@@ -224,12 +269,16 @@ def simulate(
 def _run(options: RunOptions, now: pendulum.DateTime | None) -> None:
     settings = load_settings()
     teams = load_team_settings() if options.loads else []
+    _refuse_clock(settings, now)
+    run_night(settings, teams, options, Clock(now))
+
+
+def _refuse_clock(settings: Settings, now: pendulum.DateTime | None) -> None:
     if now is not None and not settings.is_loopback:
         raise ConfigError(
             "--now stands in for the clock only against a server on loopback, where nights can be replayed. "
             "SOURCES__CURSOR_ADMIN__BASE_URL names another host."
         )
-    run_night(settings, teams, options, Clock(now))
 
 
 def _stdout() -> Console:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import date
 
@@ -12,6 +13,7 @@ from pipelines import publish, seeds
 from pipelines.build import ChecksFailedError, build
 from pipelines.config import Settings, TeamSettings
 from pipelines.errors import ConfigError
+from pipelines.landing import add_missing_tables
 from pipelines.load import load
 from pipelines.paths import DataPaths
 from pipelines.runs import (
@@ -39,28 +41,36 @@ class RunOptions:
     new_team: bool = False
 
 
-def run(settings: Settings, teams: Sequence[TeamSettings], options: RunOptions, clock: Clock) -> RunRecord:
-    """Do it, and leave a line in `runs.jsonl` whatever happens.
+@dataclass(frozen=True)
+class ActiveRun:
+    """A run that holds the lock: where it notes what it does, and what a child process must inherit."""
+
+    record: RunRecord
+    progress: Progress
+    lock_descriptor: int
+
+
+@contextmanager
+def recorded_run(paths: DataPaths, command: str, clock: Clock) -> Iterator[ActiveRun]:
+    """Holds the lock for one run, and leaves a line in `runs.jsonl` whatever happens in it.
 
     Raises:
-        ConfigError: a setting, a seed file or an argument is wrong.
+        ConfigError: `--now` is earlier than the last run.
         LockedError: another run holds the lock; leaves no line.
-        ChargebackError, ApiError: the run failed; the published file is as it was.
     """
-    paths = settings.paths
     prepare_data_folder(paths)
-    with run_lock(paths, options.command) as lock_descriptor:
+    with run_lock(paths, command) as lock_descriptor:
         now = clock.now()
         record = RunRecord(
             run_id=new_run_id(now),
-            command=options.command,
+            command=command,
             now=now.to_iso8601_string(),
             started_at=pendulum.now("UTC").to_iso8601_string(),
         )
         with Progress(paths.logs_dir / f"{record.run_id}.log") as progress:
             try:
                 _refuse_the_past(paths, clock)
-                _do(settings, teams, options, clock, record, lock_descriptor, progress)
+                yield ActiveRun(record, progress, lock_descriptor)
                 record.result, record.exit_code = "ok", 0
             except KeyboardInterrupt:
                 record.result, record.error = "interrupted", "interrupted by a person"
@@ -74,47 +84,65 @@ def run(settings: Settings, teams: Sequence[TeamSettings], options: RunOptions, 
                 record.warnings = progress.warnings
                 record.ended_at = pendulum.now("UTC").to_iso8601_string()
                 append_run(paths, record)
-    return record
+
+
+def run(settings: Settings, teams: Sequence[TeamSettings], options: RunOptions, clock: Clock) -> RunRecord:
+    """Do it, and leave a line in `runs.jsonl` whatever happens.
+
+    Raises:
+        ConfigError: a setting, a seed file or an argument is wrong.
+        LockedError: another run holds the lock; leaves no line.
+        ChargebackError, ApiError: the run failed; the published file is as it was.
+    """
+    with recorded_run(settings.paths, options.command, clock) as active:
+        _do(settings, teams, options, clock, active)
+    return active.record
 
 
 def _do(
-    settings: Settings,
-    teams: Sequence[TeamSettings],
-    options: RunOptions,
-    clock: Clock,
-    record: RunRecord,
-    lock_descriptor: int,
-    progress: Progress,
+    settings: Settings, teams: Sequence[TeamSettings], options: RunOptions, clock: Clock, active: ActiveRun
 ) -> None:
     seeds.create_missing_seeds(settings.paths)
     if options.builds:  # before the first request: a night must not load for an hour to hear of a slip in a file
         seeds.check_plans(settings.plan, seeds.read_seeds(settings.paths), [one.team for one in teams], settings.paths)
+    add_missing_tables(settings.paths)
     if options.loads:
         loaded = load(
             settings,
             list(teams),
             clock=clock,
-            run_id=record.run_id,
+            run_id=active.record.run_id,
             since=options.since,
             accept_shrink=options.accept_shrink,
             new_team=options.new_team,
-            progress=progress,
+            progress=active.progress,
         )
-        record.load = asdict(loaded)
-        record.refused_snapshots, record.suspect_days = loaded.refused_snapshots, loaded.suspect_days
+        active.record.load = asdict(loaded)
+        active.record.refused_snapshots = loaded.refused_snapshots
+        active.record.suspect_days = loaded.suspect_days
     if options.builds:
-        built = build(
-            settings,
-            clock=clock,
-            run_id=record.run_id,
-            full_refresh=options.full_refresh,
-            lock_descriptor=lock_descriptor,
-            progress=progress,
-        )
-        record.build = asdict(built)
-        publish.publish(settings.paths, record.run_id, progress)
-        record.published = True
-        progress.note(f"published {settings.paths.published}")
+        build_tables(settings, clock, active, full_refresh=options.full_refresh)
+        publish_tables(settings, active)
+
+
+def build_tables(settings: Settings, clock: Clock, active: ActiveRun, *, full_refresh: bool = False) -> None:
+    """Build and test, and no more: what passed lies in the build file."""
+    built = build(
+        settings,
+        clock=clock,
+        run_id=active.record.run_id,
+        full_refresh=full_refresh,
+        lock_descriptor=active.lock_descriptor,
+        progress=active.progress,
+    )
+    active.record.build = asdict(built)
+
+
+def publish_tables(settings: Settings, active: ActiveRun) -> None:
+    """Publish what was built."""
+    publish.publish(settings.paths, active.record.run_id, active.progress)
+    active.record.published = True
+    active.progress.note(f"published {settings.paths.published}")
 
 
 def _refuse_the_past(paths: DataPaths, clock: Clock) -> None:

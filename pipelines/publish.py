@@ -123,13 +123,13 @@ def publish(paths: DataPaths, run_id: str, progress: Progress) -> None:
         read_publication(paths.published)
     with usable(paths.build_file):
         paths.build_file.chmod(0o444)
-        _sync(paths.build_file)
+        sync(paths.build_file)
     _keep_previous(paths)
     if warning := move_stale_wal_aside(paths):
         progress.warn(warning)
     with usable(paths.published):
         paths.build_file.replace(paths.published)
-        _sync(paths.published.parent)
+        sync(paths.published.parent)
 
 
 def _settle(build_file: Path) -> None:
@@ -182,13 +182,14 @@ def _keep_previous(paths: DataPaths) -> None:
         except OSError:  # a file system without hard links
             shutil.copyfile(paths.published, kept)
             kept.chmod(0o444)
-            _sync(kept)
+            sync(kept)
         kept.replace(paths.previous)
         kept.unlink(missing_ok=True)  # replacing a file by another name of itself leaves both
-        _sync(paths.previous.parent)
+        sync(paths.previous.parent)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """What was written is on the disk, not only on its way there."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         # a folder cannot be synced on some network file systems; its files have been

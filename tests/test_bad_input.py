@@ -129,7 +129,7 @@ def another_database(place: Installation, path: Path) -> None:
 @pytest.mark.parametrize(
     ("which", "spoil", "message"),
     [
-        ("warehouse", no_database, "is not a DuckDB file, or is damaged. Move it away and restore your backup"),
+        ("warehouse", no_database, "is not a DuckDB file that can be read"),
         (
             "warehouse",
             another_database,

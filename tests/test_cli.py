@@ -45,6 +45,7 @@ GROUPS = [
         "billing_group_name": "Search & <Relevance> [red]",
         "member_count": 2,
         "active_member_count": 2,
+        "average_seats": "1.548387",
         "usage_cents": 12345,
         "included_cents": 0,
         "on_demand_cents": "12345.5",
@@ -53,10 +54,33 @@ GROUPS = [
         "billed_usd_previous_month": None,
     },
 ]
+LINE = {**MONTH, "is_provisional": True, "is_closed": False}
 CHARGES = [
-    {**MONTH, "billing_group_id": "group_a", "charge_type": "usage", "billed_cents": 12000, "billed_share": "0.75"},
-    {**MONTH, "billing_group_id": "group_b", "charge_type": "usage", "billed_cents": 4000, "billed_share": "0.25"},
+    {**LINE, "billing_group_id": "group_a", "charge_type": "usage", "billed_usd": "90.00", "billed_share": "0.5625"},
+    {**LINE, "billing_group_id": "group_a", "charge_type": "seat", "billed_usd": "30.00", "billed_share": "0.1875"},
+    {**LINE, "billing_group_id": "group_b", "charge_type": "usage", "billed_usd": "41.00", "billed_share": "0.25625"},
+    {
+        **LINE,
+        "billing_group_id": "group_b",
+        "charge_type": "adjustment",
+        "adjusts_month": "2026-09-01",
+        "adjusts_charge_type": "usage",
+        "billed_usd": "-1.00",
+        "billed_share": "-0.00625",
+    },
 ]
+SEAT = {"team": "acme", "seat_date": "2026-10-31", "seat_type": "standard", "seat_price_status": "priced"}
+SEATS = [
+    {**SEAT, "billing_group_id": "group_a", "seat_status": "taken", "seat_evidence": "roster_snapshot",
+     "seat_count": 1, "seat_cents": 1500},
+    {**SEAT, "billing_group_id": "group_a", "seat_status": "held_after_removal", "seat_evidence": "carried_forward",
+     "seat_count": 1, "seat_cents": 1500},
+    {**SEAT, "billing_group_id": "group_b", "seat_status": "committed_unused", "seat_count": 3, "seat_cents": 4500},
+    {**SEAT, "billing_group_id": "group_b", "seat_status": "taken", "seat_evidence": "audit_log",
+     "seat_price_status": "not_priced", "seat_count": 1},
+    {**SEAT, "billing_group_id": "group_a", "seat_status": "taken", "seat_evidence": "audit_log",
+     "seat_date": "2026-11-01", "seat_count": 1, "seat_cents": 1500},
+]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +100,27 @@ def month(paths):
         paths.published,
         {
             "mart_group_months": GROUPS,
-            "fct_monthly_chargeback": [{**line, "is_provisional": True} for line in CHARGES],
+            "fct_monthly_chargeback": CHARGES,
+            "fct_daily_seat_costs": SEATS,
+            "dim_billing_groups": [
+                {
+                    "team": "acme",
+                    "billing_group_id": "group_a",
+                    "cost_center": "CC-1010",
+                    "gl_account": "640100",
+                    "owner": "+ada@example.com",
+                },
+                {"team": "acme", "billing_group_id": "group_b", "cost_center": "CC-1020"},
+            ],
+            "mart_load_coverage": [
+                {
+                    "team": "acme",
+                    "resource": "usage_events",
+                    "coverage_date": day,
+                    "status": "final" if day < "2026-10-30" else "provisional",
+                }
+                for day in ("2026-10-29", "2026-10-30", "2026-10-31", "2026-11-01")
+            ],
             "dim_group_memberships": [
                 {
                     "team": "acme",
@@ -97,9 +141,43 @@ def month(paths):
                     "billing_group_id": group,
                     "actor_type": "member",
                     "user_email": f"{name}@example.com",
+                    "model": "model-one",
+                    "surface": "interactive",
+                    "charge_type": "usage",
                     "event_count": 1,
+                    "usage_cents": "6000.5",
+                    "billed_cents": "4500",
                 }
                 for name, group, _ in people
+            ]
+            + [
+                {
+                    **MONTH,
+                    "billing_group_id": "group_a",
+                    "actor_type": "member",
+                    "user_email": "bob@example.com",
+                    "charge_type": "seat",
+                    "event_count": 0,
+                    "usage_cents": 0,
+                    "billed_cents": "3000",
+                }
+            ]
+            + [
+                {
+                    **MONTH,
+                    "billing_group_id": "group_b",
+                    "charge_type": charge_type,
+                    "event_count": events,
+                    "model": model,
+                    "surface": model,
+                    "usage_cents": 0,
+                    "billed_cents": cents,
+                }
+                for charge_type, model, events, cents in (
+                    ("seat", None, 0, 300),
+                    ("adjustment", None, 0, -100),
+                    ("usage", "model-one", 1, 200),
+                )
             ],
             "fct_usage_events": [
                 {"team": "acme", "usage_month": "2026-10-01", "billing_group_id": "group_a", "is_unpriced": True}
@@ -134,16 +212,75 @@ def test_a_month_is_a_table_with_a_total_and_what_must_be_known_about_it(capsys,
     assert (code, err) == (0, "")
     assert lines[0] == ["Chargeback 2026-10"]
     assert lines[1] == [
-        "Billing group", "Members", "Active", "On demand", "Included", "Automation", "Billed USD", "Share", "Change",
+        "Billing group", "Cost centre", "GL account", "Owner", "Members", "Active", "Seats", "On demand", "Included",
+        "Automation", "Usage USD", "Seat USD", "Adjusted USD", "Billed USD", "Share", "Change",
     ]  # fmt: skip
     assert lines[3:6] == [
-        ["Search & <Relevance> [red]", "2", "2", "123.46", "0.00", "1.00", "120.00", "75.0 %"],
-        ["=HYPERLINK(x)", "1", "1", "40.00", "10.00", "0.00", "40.00", "25.0 %", "-10.00"],
-        ["Total", "2", "2", "163.46", "10.00", "1.00", "160.00", "100.0 %", "-10.00"],
+        ["Search & <Relevance> [red]", "CC-1010", "640100", "+ada@example.com", "2", "2", "1.5", "123.46", "0.00",
+         "1.00", "90.00", "30.00", "120.00", "75.0 %"],
+        ["=HYPERLINK(x)", "CC-1020", "1", "1", "40.00", "10.00", "0.00", "41.00", "-1.00", "40.00", "25.0 %", "-10.00"],
+        ["Total", "2", "2", "1.5", "163.46", "10.00", "1.00", "131.00", "30.00", "-1.00", "160.00", "100.0 %",
+         "-10.00"],
+    ]  # fmt: skip
+    assert [line[0] for line in lines[7:]] == [
+        "Provisional: 2 days of 2026-10 (2026-10-30, 2026-10-31) can still change. Complete through 2026-11-15.",
+        "1 event without a price yet: counted as 0.",
+        "Seats are an estimate from the prices in seat_prices.csv: 3 seat-days, 1 on a roster read that day, 1 carried "
+        "forward from an earlier one, 1 on the audit log alone.",
+        "1 seat-day without a price: seat_prices.csv has no row for the team, so seats cost nothing here.",
+        "Committed seats not taken: 3 seat-days, 45.00 USD, on Unattributed.",
+        "Adjusts usage of 2026-09, which is closed, by -1.00 USD.",
     ]
-    assert lines[7:] == [
-        ["Provisional: days of 2026-10 can still change. Complete through 2026-11-15."],
-        ["1 events carry no price yet and count as 0."],
+
+
+def test_a_closed_month_says_that_it_is_closed_and_seats_that_nothing_shows_are_said_too(capsys, paths):
+    closed = [{**CHARGES[0], "is_provisional": False, "is_closed": True}]
+    make_published(paths.published, {"mart_group_months": GROUPS[1:], "fct_monthly_chargeback": closed})
+    code, out, _ = told(capsys, "report", "--month", "2026-10")
+    assert code == 0
+    assert out.splitlines()[-2:] == [
+        "Closed: these lines do not change any more; what is found later adjusts the first open month.",
+        "Seats: nothing shows who held one this month; none is in it.",
+    ]
+
+
+def test_one_group_is_shown_by_model_surface_and_person(capsys, month):
+    code, out, _ = told(capsys, "report", "--month", "2026-10", "--group", "group_a")
+    lines = [re.split(r"\s{2,}", line.strip()) for line in out.splitlines() if line.strip()]
+    start = lines.index(["By model", "Events", "Value USD", "Billed USD"])
+    assert code == 0
+    assert [line for line in lines[start:] if len(line) == 4] == [
+        ["By model", "Events", "Value USD", "Billed USD"],
+        ["model-one", "2", "120.01", "90.00"],
+        ["(seat)", "0", "0.00", "30.00"],
+        ["By surface", "Events", "Value USD", "Billed USD"],
+        ["interactive", "2", "120.01", "90.00"],
+        ["(seat)", "0", "0.00", "30.00"],
+        ["By person", "Events", "Value USD", "Billed USD"],
+        ["bob@example.com", "1", "60.00", "75.00"],
+        ["ada@example.com", "1", "60.00", "45.00"],
+    ]
+    code, out, _ = told(capsys, "report", "--month", "2026-10", "--group", "group_a", "--format", "json")
+    assert json.loads(out)["parts"][1] == {
+        "breakdown": "model",
+        "name": "(seat)",
+        "event_count": 0,
+        "usage_cents": "0.000000",
+        "billed_cents": "3000.000000",
+    }
+    code, out, _ = told(capsys, "report", "--month", "2026-10", "--group", "group_a", "--format", "html")
+    assert '<tr><td class="text">bob@example.com</td><td>1</td><td>60.00</td><td>75.00</td></tr>' in out
+
+
+def test_what_no_person_caused_has_a_name_in_the_parts_too(capsys, month):
+    code, out, _ = told(capsys, "report", "--month", "2026-10", "--group", "group_b", "--format", "json")
+    parts = [(part["breakdown"], part["name"], part["billed_cents"]) for part in json.loads(out)["parts"]]
+    assert code == 0
+    assert [(name, cents) for breakdown, name, cents in parts if breakdown == "person"] == [
+        ("ada@example.com", "4500.000000"),
+        ("(committed seats not taken)", "300.000000"),
+        ("(nobody named)", "200.000000"),
+        ("(adjustment)", "-100.000000"),
     ]
 
 
@@ -151,17 +288,17 @@ def test_csv_has_no_total_and_no_cell_that_a_spreadsheet_would_run(capsys, month
     code, out, _ = told(capsys, "report", "--month", "2026-10", "--format", "csv")
     assert code == 0
     assert list(csv.reader(io.StringIO(out)))[1:] == [
-        ["2026-10-01", "acme", "group_a", "Search & <Relevance> [red]", "2", "2", "123.46", "0.00", "1.00", "120.00",
-         "0.750000", ""],
-        ["2026-10-01", "acme", "group_b", "'=HYPERLINK(x)", "1", "1", "40.00", "10.00", "0.00", "40.00", "0.250000",
-         "-10.00"],
+        ["2026-10-01", "acme", "group_a", "Search & <Relevance> [red]", "CC-1010", "640100", "'+ada@example.com", "2",
+         "2", "1.548387", "123.46", "0.00", "1.00", "90.00", "30.00", "", "120.00", "0.750000", ""],
+        ["2026-10-01", "acme", "group_b", "'=HYPERLINK(x)", "CC-1020", "", "", "1", "1", "", "40.00", "10.00", "0.00",
+         "41.00", "", "-1.00", "40.00", "0.250000", "-10.00"],
     ]  # fmt: skip
 
 
 def test_html_is_escaped(capsys, month):
     code, out, _ = told(capsys, "report", "--month", "2026-10", "--format", "html")
     assert code == 0
-    assert '<td class="text">Search &amp; &lt;Relevance&gt; [red]</td><td>2</td>' in out
+    assert '<td class="text">Search &amp; &lt;Relevance&gt; [red]</td><td class="text">CC-1010</td>' in out
     assert '<tr class="total"><td class="text">Total</td>' in out
 
 
@@ -179,7 +316,9 @@ def test_json_keeps_money_exact_and_one_group_can_be_asked_for(capsys, month):
 def test_a_report_can_go_to_a_file(capsys, month, tmp_path):
     target = tmp_path / "october.csv"
     assert told(capsys, "report", "--month", "2026-10", "--format", "csv", "--output", str(target)) == (0, "", "")
-    assert target.read_text().startswith("charge_month,team,billing_group_id,billing_group_name,member_count,")
+    assert target.read_text().startswith(
+        "charge_month,team,billing_group_id,billing_group_name,cost_center,gl_account,owner,"
+    )
 
 
 def test_what_is_not_there_is_said_with_what_is(capsys, month):
@@ -285,7 +424,7 @@ def test_status_reports_a_broken_published_file_and_an_empty_folder(capsys, path
         (["run", "--since", "2026-02-30"], "'2026-02-30' is not a date. Write it as 2026-11-01."),
         (["run", "--now", "tomorrow"], "'tomorrow' is not an instant. Write it as 2026-11-16T02:00:00Z."),
         (["run", "--now", "12:00"], "'12:00' is not an instant. Write it as 2026-11-16T02:00:00Z."),
-        (["close"], "No such command 'close'."),
+        (["reopen"], "No such command 'reopen'."),
     ],
 )
 def test_wrong_arguments_are_exit_2_and_say_what_is_wanted(capsys, arguments, message):
@@ -334,8 +473,8 @@ def test_a_broken_seed_is_wrong_use_before_any_request(capsys, paths, simulator,
 
 def test_now_is_for_loopback_only(capsys, monkeypatch):
     monkeypatch.setenv("SOURCES__CURSOR_ADMIN__API_KEY", KEY)
-    for command in ("run", "load", "build"):
-        code, _, err = told(capsys, command, "--now", "2026-11-16")
+    for command in (["run"], ["load"], ["build"], ["close", "2026-10"]):
+        code, _, err = told(capsys, *command, "--now", "2026-11-16")
         assert code == 2
         assert err.startswith("--now stands in for the clock only against a server on loopback")
 
@@ -385,11 +524,12 @@ def test_a_key_is_scrubbed_in_the_form_that_travels_too(monkeypatch):
 
 
 def test_every_help_ends_with_an_example_of_its_command():
-    for name in ("demo", "run", "load", "build", "report", "status", "simulate"):
+    names = {"demo", "run", "load", "build", "report", "close", "backup", "restore", "status", "simulate"}
+    for name in names:
         text = CliRunner().invoke(cli, [name, "--help"]).output
         example, command = text.rstrip().splitlines()[-2:]
         assert (example.strip(), command.split()[:2]) == ("Example:", ["chargeback", name])
-    assert set(cli.commands) == {"demo", "run", "load", "build", "report", "status", "simulate"}
+    assert set(cli.commands) == names
 
 
 def test_the_simulator_says_how_to_use_it_and_ends_with_ctrl_c(tmp_path):
