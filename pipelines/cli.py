@@ -27,7 +27,7 @@ from pipelines import close as closing
 from pipelines import report as reports
 from pipelines import status as statuses
 from pipelines.config import Settings, load_settings, load_team_settings
-from pipelines.errors import ApiError, ChargebackError, ConfigError, LockedError
+from pipelines.errors import ApiError, ChargebackError, ConfigError, LockedError, RefusedRequestError
 from pipelines.nightly import RunOptions
 from pipelines.nightly import run as run_night
 from pipelines.paths import data_paths
@@ -314,7 +314,7 @@ def run_command(arguments: list[str]) -> int:
         return _fail("Interrupted. What is published stays as it was, and the next run goes on from here.", FAILED)
     except LockedError as error:
         return _fail(str(error), LOCKED)
-    except ConfigError as error:
+    except (ConfigError, RefusedRequestError) as error:
         return _fail(str(error), WRONG_USE)
     except (ChargebackError, ApiError) as error:
         return _fail(str(error), FAILED)

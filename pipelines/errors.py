@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipelines.cursor_admin.access import RefusedRequestError
 from pipelines.cursor_admin.errors import ApiError, ApiShapeError, AuthError, IncompleteWindowError, RateLimitError
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "LoadError",
     "LockedError",
     "RateLimitError",
+    "RefusedRequestError",
 ]
 
 

@@ -12,7 +12,7 @@ import pendulum
 from pipelines import publish, seeds
 from pipelines.build import ChecksFailedError, build
 from pipelines.config import Settings, TeamSettings
-from pipelines.errors import ConfigError
+from pipelines.errors import ConfigError, RefusedRequestError
 from pipelines.landing import add_missing_tables
 from pipelines.load import load
 from pipelines.paths import DataPaths
@@ -77,7 +77,7 @@ def recorded_run(paths: DataPaths, command: str, clock: Clock) -> Iterator[Activ
                 raise
             except BaseException as error:
                 record.error = str(error) or type(error).__name__
-                record.exit_code = 2 if isinstance(error, ConfigError) else 1
+                record.exit_code = 2 if isinstance(error, ConfigError | RefusedRequestError) else 1
                 record.failing = error.failing if isinstance(error, ChecksFailedError) else []
                 raise
             finally:

@@ -66,6 +66,20 @@ def digest_of(path: Path) -> bytes:
     return path.read_bytes() if path.exists() else b""
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [
+        ("SOURCES__CURSOR_ADMIN__BASE_URL", "http://api.example.com", "The key would travel in clear text"),
+        ("SOURCES__CURSOR_ADMIN__API_KEY", "crsr with spaces", "The key is empty or holds characters no key has"),
+    ],
+)
+def test_a_key_or_an_address_that_cannot_be_used_safely_is_wrong_use(tonight, setting, value, message):
+    tonight.more[setting] = value
+    done = tonight.command("run")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith(message)
+
+
 @pytest.mark.parametrize("which", ["unknown", "limited"])
 def test_a_key_that_is_wrong_or_lacks_the_admin_scope_is_said_so(company, tonight, which):
     key = "crsr_nobody" if which == "unknown" else company.organisation.limited_key
