@@ -22,8 +22,8 @@ from pipelines.paths import DataPaths
 from pipelines.publish import open_read_only
 from pipelines.runs import make_private_folder
 
-# A backfill of any size stays within a few hundred megabytes: one thread fills one row group at a time.
-WAREHOUSE_CONFIG = {"memory_limit": "256MB", "threads": 1}
+# A backfill of any size stays under half a gigabyte: one thread fills one row group at a time.
+WAREHOUSE_CONFIG = {"memory_limit": "128MB", "threads": 1}
 
 # Every raw table: those of the source and those of the close ledger.
 RAW_SCHEMAS = {**SCHEMAS, **CLOSE_SCHEMAS}

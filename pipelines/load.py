@@ -31,8 +31,8 @@ from pipelines.snapshots import SnapshotAnswer, Verdicts, judge_snapshots, read_
 from pipelines.streams import AUDIT_LOGS, AuditLogReader, StreamRead, audit_windows, stream_ledger_table
 
 DEFAULT_HISTORY_DAYS = 90
-DAYS_AHEAD = 4  # days read side by side: enough to keep a limiter of one request a second busy at three seconds each
-COMMIT_ROWS = 150_000
+DAYS_AHEAD = 3  # days read side by side: enough to keep a limiter of one request a second busy at three seconds each
+COMMIT_ROWS = 100_000
 COMMIT_SECONDS = 45.0
 
 
