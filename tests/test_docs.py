@@ -90,7 +90,7 @@ def test_every_python_block_runs(number: int, demo: DataPaths, capsys: pytest.Ca
     modules = {node.module for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ImportFrom)}
     missing = [name for name in modules if name and importlib.util.find_spec(name.split(".")[0]) is None]
     if missing:
-        pytest.skip(f"{', '.join(missing)}: a reader's tool, not among the locked packages")
+        pytest.skip(f"2026-11: {', '.join(missing)}: a reader's tool, not among the locked packages")
     exec(compile(code, f"README.md, Python block {number + 1}", "exec"), {})
 
 
