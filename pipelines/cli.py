@@ -251,18 +251,20 @@ def simulate(
         server = SimulatorServer(organisation, now=now, port=port, rate_limited=rate_limited)
     except OSError as error:
         raise ConfigError(f"Cannot serve on port {port}: {error.strerror or error}. Choose another --port.") from error
-    click.echo(f"Serving on {server.base_url} at {now.to_iso8601_string()}. Stop with Ctrl-C. In another shell:\n")
-    click.echo("  export CHARGEBACK__DATA_DIR=data/simulated")
-    click.echo(f"  export SOURCES__CURSOR_ADMIN__BASE_URL={server.base_url}")
-    click.echo(f"  export SOURCES__CURSOR_ADMIN__API_KEY={server.api_key}")
-    if not rate_limited:
-        click.echo("  export SOURCES__CURSOR_ADMIN__RATE_LIMIT_PER_MINUTE=0")
-    click.echo(
-        f"  export CHARGEBACK__SEEDS_DIR={seeds_dir.resolve()}" if seeds_dir else "  export CHARGEBACK__PLAN=enterprise"
-    )
-    click.echo(f"  chargeback run --now {now.to_iso8601_string()}")
-    sys.stdout.flush()
-    with contextlib.suppress(KeyboardInterrupt):
+    with contextlib.suppress(KeyboardInterrupt):  # the way to stop it, whatever it is doing
+        click.echo(f"Serving on {server.base_url} at {now.to_iso8601_string()}. Stop with Ctrl-C. In another shell:\n")
+        click.echo("  export CHARGEBACK__DATA_DIR=data/simulated")
+        click.echo(f"  export SOURCES__CURSOR_ADMIN__BASE_URL={server.base_url}")
+        click.echo(f"  export SOURCES__CURSOR_ADMIN__API_KEY={server.api_key}")
+        if not rate_limited:
+            click.echo("  export SOURCES__CURSOR_ADMIN__RATE_LIMIT_PER_MINUTE=0")
+        click.echo(
+            f"  export CHARGEBACK__SEEDS_DIR={seeds_dir.resolve()}"
+            if seeds_dir
+            else "  export CHARGEBACK__PLAN=enterprise"
+        )
+        click.echo(f"  chargeback run --now {now.to_iso8601_string()}")
+        sys.stdout.flush()
         server.serve_forever()
 
 
