@@ -60,12 +60,22 @@ def _decimal(digits: int, fraction: int) -> Callable[[str], str | None]:
     return check
 
 
+def _amount(value: str) -> str | None:
+    """Of an invoice: a credit note is negative."""
+    fine = _decimal(18, 2)(value.removeprefix("-"))
+    return None if fine is None else "a number such as 1520.75 or -20.00, with at most 2 decimals"
+
+
+def _first_of_month(value: str) -> str | None:
+    return None if _date(value) is None and value.endswith("-01") else "the first day of a month, such as 2026-11-01"
+
+
+def _one_of(*values: str) -> Callable[[str], str | None]:
+    return lambda value: None if value in values else f"one of {', '.join(values)}"
+
+
 def _count(value: str) -> str | None:
     return None if value.isascii() and value.isdigit() and len(value) <= 9 else "a whole number, not negative"
-
-
-def _plan(value: str) -> str | None:
-    return None if value in PLANS else f"one of {', '.join(PLANS)}"
 
 
 def _email(value: str) -> str | None:
@@ -77,7 +87,7 @@ TEAM = Column("team")
 VALID_FROM = Column("valid_from_date", _date)
 
 SEEDS: dict[str, tuple[Column, ...]] = {
-    "plans": (TEAM, Column("plan", _plan, required=True), VALID_FROM, Column("usage_rate", _decimal(18, 6))),
+    "plans": (TEAM, Column("plan", _one_of(*PLANS), required=True), VALID_FROM, Column("usage_rate", _decimal(18, 6))),
     "seat_prices": (
         TEAM,
         Column("seat_type", required=True),
@@ -115,6 +125,21 @@ SEEDS: dict[str, tuple[Column, ...]] = {
         Column("gl_account"),
         Column("owner"),
     ),
+    "budgets": (
+        TEAM,
+        Column("month", _first_of_month, required=True),
+        Column("owner_type", _one_of("billing_group", "service_account"), required=True),
+        Column("owner_id", required=True),
+        Column("budget_usd", _decimal(18, 2), required=True),
+    ),
+    "invoices": (
+        TEAM,
+        Column("invoice_number", required=True),
+        Column("period_from_date", _date, required=True),
+        Column("period_through_date", _date, required=True),
+        Column("charge_type", _one_of("usage", "seat")),
+        Column("amount_usd", _amount, required=True),
+    ),
 }
 
 # What may stand in a file once; e-mails are compared in lower case.
@@ -125,6 +150,8 @@ KEYS = {
     "committed_seats": ("team", "seat_type", "valid_from_date"),
     "service_accounts": ("team", "service_account_id", "valid_from_date"),
     "billing_groups": ("team", "billing_group_id"),
+    "budgets": ("team", "month", "owner_type", "owner_id"),
+    "invoices": ("team", "invoice_number", "period_from_date", "charge_type"),
 }
 
 

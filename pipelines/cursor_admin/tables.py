@@ -15,6 +15,12 @@ USAGE_EVENTS_PATH = "/teams/filtered-usage-events"
 BILLING_GROUPS_PATH = "/teams/groups"
 MEMBERS_PATH = "/teams/members"
 AUDIT_LOGS_PATH = "/teams/audit-logs"
+SPEND_PATH = "/teams/spend"
+DAILY_USAGE_PATH = "/teams/daily-usage-data"
+DIRECTORY_GROUPS_PATH = "/teams/directory-groups"
+REPOSITORY_BLOCKLISTS_PATH = "/settings/repo-blocklists/repos"
+AI_COMMITS_PATH = "/analytics/ai-code/commits"
+POOLED_USAGE_PATH = "/organizations/pooled-usage"
 
 TEXT = pa.string()
 WHOLE = pa.int64()
@@ -95,6 +101,84 @@ AUDIT_FIELDS = (
     Field("event_type", "event_type", TEXT, required=True),
     Field("application_type", "application_type", TEXT),
 )
+# Limits are whole dollars in the API, and kept as such: only what is spent is cents.
+SPEND_FIELDS = (
+    Field("user_id", "userId", TEXT),
+    Field("user_email", "email", TEXT, required=True),
+    Field("name", "name", TEXT),
+    Field("role", "role", TEXT),
+    Field("spend_cents", "spendCents", CENTS),  # on demand only, since mid-2026
+    Field("overall_spend_cents", "overallSpendCents", CENTS),
+    Field("fast_premium_requests", "fastPremiumRequests", WHOLE),
+    Field("limit_override_usd", "hardLimitOverrideDollars", CENTS),
+    Field("monthly_limit_usd", "monthlyLimitDollars", CENTS),
+    Field("effective_limit_usd", "effectivePerUserLimitDollars", CENTS),
+    Field("billing_tier", "billingTier", TEXT),  # not documented
+)
+DAILY_USAGE_FIELDS = (
+    Field("user_id", "userId", TEXT),  # a number, not the `user_` id of every other route
+    Field("user_email", "email", TEXT, required=True),
+    Field("is_active", "isActive", FLAG),
+    Field("total_lines_added", "totalLinesAdded", WHOLE),
+    Field("total_lines_deleted", "totalLinesDeleted", WHOLE),
+    Field("accepted_lines_added", "acceptedLinesAdded", WHOLE),
+    Field("accepted_lines_deleted", "acceptedLinesDeleted", WHOLE),
+    Field("apply_count", "totalApplies", WHOLE),
+    Field("accept_count", "totalAccepts", WHOLE),
+    Field("reject_count", "totalRejects", WHOLE),
+    Field("tabs_shown_count", "totalTabsShown", WHOLE),
+    Field("tabs_accepted_count", "totalTabsAccepted", WHOLE),
+    Field("composer_request_count", "composerRequests", WHOLE),
+    Field("chat_request_count", "chatRequests", WHOLE),
+    Field("agent_request_count", "agentRequests", WHOLE),
+    Field("cmdk_usage_count", "cmdkUsages", WHOLE),
+    Field("included_request_count", "subscriptionIncludedReqs", WHOLE),
+    Field("own_key_request_count", "apiKeyReqs", WHOLE),
+    Field("usage_based_request_count", "usageBasedReqs", WHOLE),
+    Field("bugbot_usage_count", "bugbotUsages", WHOLE),
+    Field("most_used_model", "mostUsedModel", TEXT),
+    Field("apply_most_used_extension", "applyMostUsedExtension", TEXT),
+    Field("tab_most_used_extension", "tabMostUsedExtension", TEXT),
+    Field("client_version", "clientVersion", TEXT),
+)
+DIRECTORY_GROUP_FIELDS = (
+    Field("directory_group_id", "id", TEXT, required=True),
+    Field("name", "name", TEXT),
+    Field("member_count", "memberCount", WHOLE),
+    Field("monthly_limit_usd", "monthlySpendingLimitDollars", CENTS),
+    Field("created_at", "createdAt", INSTANT),
+    Field("updated_at", "updatedAt", INSTANT),
+)
+DIRECTORY_GROUP_MEMBER_FIELDS = (
+    Field("user_id", "userId", TEXT),
+    Field("user_email", "email", TEXT, required=True),
+    Field("name", "name", TEXT),
+    Field("joined_at", "joinedAt", INSTANT),
+)
+REPOSITORY_BLOCKLIST_FIELDS = (
+    Field("repository_id", "id", TEXT, required=True),
+    Field("url", "url", TEXT),
+)
+# `message` is what somebody wrote, and needed for nothing: it is not stored.
+AI_COMMIT_FIELDS = (
+    Field("commit_hash", "commitHash", TEXT, required=True),
+    Field("user_id", "userId", TEXT),
+    Field("user_email", "userEmail", TEXT),
+    Field("repository_name", "repoName", TEXT),
+    Field("branch_name", "branchName", TEXT),
+    Field("is_primary_branch", "isPrimaryBranch", FLAG),
+    Field("commit_source", "commitSource", TEXT),
+    Field("total_lines_added", "totalLinesAdded", WHOLE),
+    Field("total_lines_deleted", "totalLinesDeleted", WHOLE),
+    Field("tab_lines_added", "tabLinesAdded", WHOLE),
+    Field("tab_lines_deleted", "tabLinesDeleted", WHOLE),
+    Field("composer_lines_added", "composerLinesAdded", WHOLE),
+    Field("composer_lines_deleted", "composerLinesDeleted", WHOLE),
+    Field("non_ai_lines_added", "nonAiLinesAdded", WHOLE),
+    Field("non_ai_lines_deleted", "nonAiLinesDeleted", WHOLE),
+    Field("committed_at", "commitTs", INSTANT),
+    Field("created_at", "createdAt", INSTANT, required=True),
+)
 
 
 def _schema(*columns: tuple[str, pa.DataType]) -> pa.Schema:
@@ -173,6 +257,53 @@ SCHEMAS: Mapping[str, pa.Schema] = {
         ("event_data_json", TEXT),
         ("extra_json", TEXT),
     ),
+    "member_spend": _schema(("team", TEXT), ("snapshot_id", TEXT), *_columns(SPEND_FIELDS), ("extra_json", TEXT)),
+    # Two days at most, and less than the events of these days: a control, never a ledger. `user_id` is null for the
+    # group as a whole.
+    "billing_group_daily_spend": _schema(
+        ("team", TEXT),
+        ("snapshot_id", TEXT),
+        ("billing_group_id", TEXT),
+        ("user_id", TEXT),
+        ("spend_date", DAY),
+        ("spend_cents", CENTS),
+    ),
+    "directory_groups": _schema(
+        ("team", TEXT), ("snapshot_id", TEXT), *_columns(DIRECTORY_GROUP_FIELDS), ("extra_json", TEXT)
+    ),
+    "directory_group_members": _schema(
+        ("team", TEXT),
+        ("snapshot_id", TEXT),
+        ("directory_group_id", TEXT),
+        *_columns(DIRECTORY_GROUP_MEMBER_FIELDS),
+        ("extra_json", TEXT),
+    ),
+    "repository_blocklists": _schema(
+        ("team", TEXT),
+        ("snapshot_id", TEXT),
+        *_columns(REPOSITORY_BLOCKLIST_FIELDS),
+        ("patterns_json", TEXT),
+        ("extra_json", TEXT),
+    ),
+    # One row per team of the organisation, with the pool beside it. `is_own_team`: the team this was loaded for.
+    "pooled_usage": _schema(
+        ("team", TEXT),
+        ("snapshot_id", TEXT),
+        ("api_team_id", TEXT),
+        ("is_own_team", FLAG),
+        ("used_cents", CENTS),
+        ("budget_limit_cents", CENTS),
+        ("pool_limit_cents", CENTS),
+        ("pool_used_cents", CENTS),
+        ("pool_remaining_cents", CENTS),
+        ("contract_start_at", INSTANT),
+        ("contract_end_at", INSTANT),
+        ("extra_json", TEXT),
+    ),
+    "daily_usage": _schema(
+        ("team", TEXT), ("batch_id", TEXT), ("usage_date", DAY), *_columns(DAILY_USAGE_FIELDS), ("extra_json", TEXT)
+    ),
+    "ai_commits": _schema(("team", TEXT), ("batch_id", TEXT), *_columns(AI_COMMIT_FIELDS), ("extra_json", TEXT)),
     "stream_reads": _schema(
         ("team", TEXT),
         ("resource", TEXT),
