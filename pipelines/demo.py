@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pendulum
 
@@ -21,14 +21,14 @@ def run_demo(paths: DataPaths, now: pendulum.DateTime | None = None) -> pendulum
 
     On the first one, 90 days ago, it was set up: since then the roster is known, and who has had a seat. The last two
     follow each other, so that prices restated between them show. A data folder that already holds the demo is continued
-    at the same clock: a night on which nothing changed.
+    at its last clock, which a `close` under the real one may have moved on: a night on which nothing changed.
     """
     prepare_data_folder(paths)
-    now = now or DEMO_NOW
     organisation = Organisation.invent()
     if not paths.seeds_dir.exists():
         organisation.write_seeds(paths.seeds_dir)
-    last = max((one.now for one in read_runs(paths)), default="")
+    last = max((one.now for one in read_runs(paths) if one.exit_code != 2), default="")
+    now = now or max(DEMO_NOW, pendulum.instance(datetime.fromisoformat(last)) if last else DEMO_NOW)
     set_up = now - timedelta(days=90)
     nights = [night for night in (set_up, now - timedelta(days=1), now) if night.to_iso8601_string() >= last] or [now]
     with SimulatorServer(organisation, now=nights[0], rate_limited=False) as server:
