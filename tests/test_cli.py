@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -534,11 +536,13 @@ def test_every_help_ends_with_an_example_of_its_command():
 
 def test_the_simulator_says_how_to_use_it_and_ends_with_ctrl_c(tmp_path):
     command = [sys.executable, "-m", "pipelines.cli", "simulate", "--people", "5", "--seeds-dir", str(tmp_path / "s")]
-    process = subprocess.Popen(command, cwd=PROJECT_DIR, stdout=subprocess.PIPE, text=True)
+    # in the background of a script, Ctrl-C is ignored by what inherits it
+    ctrl_c_heeded = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, cwd=PROJECT_DIR, stdout=subprocess.PIPE, text=True, preexec_fn=ctrl_c_heeded)
     assert process.stdout is not None
     lines = [process.stdout.readline() for _ in range(8)]
-    process.send_signal(2)
-    assert process.wait() == 0
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 0
     assert re.match(r"Serving on http://127\.0\.0\.1:\d+ at 2026-11-16T02:00:00Z\. Stop with Ctrl-C\.", lines[0])
     assert lines[4].startswith("  export SOURCES__CURSOR_ADMIN__API_KEY=crsr_")
     assert lines[7] == "  chargeback run --now 2026-11-16T02:00:00Z\n"
