@@ -11,6 +11,7 @@ from pipelines.nightly import RunOptions, run
 from pipelines.paths import DataPaths
 from pipelines.runs import Clock, prepare_data_folder, read_runs
 from pipelines.simulator import Organisation, SimulatorServer
+from pipelines.simulator.seeds import write_invoices
 
 DEMO_NOW = pendulum.datetime(2026, 11, 16, 2, tz="UTC")
 TEAM = "acme"
@@ -24,11 +25,12 @@ def run_demo(paths: DataPaths, now: pendulum.DateTime | None = None) -> pendulum
     at its last clock, which a `close` under the real one may have moved on: a night on which nothing changed.
     """
     prepare_data_folder(paths)
+    last = max((one.now for one in read_runs(paths) if one.exit_code != 2), default="")
+    now = now or max(DEMO_NOW, pendulum.instance(datetime.fromisoformat(last)) if last else DEMO_NOW)
     organisation = Organisation.invent()
     if not paths.seeds_dir.exists():
         organisation.write_seeds(paths.seeds_dir)
-    last = max((one.now for one in read_runs(paths) if one.exit_code != 2), default="")
-    now = now or max(DEMO_NOW, pendulum.instance(datetime.fromisoformat(last)) if last else DEMO_NOW)
+        write_invoices(organisation, now.date(), paths.seeds_dir)
     set_up = now - timedelta(days=90)
     nights = [night for night in (set_up, now - timedelta(days=1), now) if night.to_iso8601_string() >= last] or [now]
     with SimulatorServer(organisation, now=nights[0], rate_limited=False) as server:

@@ -48,11 +48,15 @@
 {%- endmacro %}
 
 {#- Tells nameless events apart that are the same event by their hash. What remains equal is equal in every column that
-    counts, so it does not matter which is which. -#}
-{% macro nameless_event_number(relation) -%}
+    counts, so it does not matter which is which. `also_by`: further columns where a batch stands in `relation` in
+    several parts; equal events share an instant, so that a part numbers them as the whole batch does. -#}
+{% macro nameless_event_number(relation, also_by=[]) -%}
+    {%- set keys = [] -%}
+    {%- for column in ['team', 'usage_date', 'batch_id', 'usage_event_hash'] + also_by -%}
+        {%- do keys.append(relation ~ '.' ~ column) -%}
+    {%- endfor -%}
     row_number() over (
-        partition by
-            {{ relation }}.team, {{ relation }}.usage_date, {{ relation }}.batch_id, {{ relation }}.usage_event_hash
+        partition by {{ keys | join(', ') }}
         order by
             {{ relation }}.charged_cents nulls last, {{ relation }}.kind nulls last,
             {{ relation }}.model_cents nulls last, {{ relation }}.token_fee_cents nulls last,

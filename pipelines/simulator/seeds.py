@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import csv
 from datetime import date, timedelta
+from decimal import Decimal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipelines.simulator.behaviour import Behaviour
+from pipelines.simulator.instants import day_of, to_ms
 from pipelines.simulator.people import Roster
+from pipelines.simulator.prices import MICRO
+from pipelines.simulator.views import Clock
+
+if TYPE_CHECKING:
+    from pipelines.simulator.organisation import Organisation
 
 _OWNERS = ("finance.partner@example.com", "platform.lead@example.com", "research.lead@example.com")
 
@@ -75,6 +83,31 @@ def write_seeds(roster: Roster, behaviour: Behaviour, start: date, end: date, fo
             for index, group in enumerate(roster.groups)
         ],
     )
+
+
+def write_invoices(organisation: Organisation, as_of: date, folder: Path) -> None:
+    """Writes what Cursor has invoiced for usage by `as_of`: the two billing cycles closed last.
+
+    The newer invoice is 25 dollars too high, and a credit note takes them back: both together are what was used.
+    """
+    rows: list[tuple[object, ...]] = []
+    start_ms, _ = organisation.cycle(to_ms(as_of))
+    too_much = Decimal("25.00")
+    for _ in range(2):
+        end_ms = start_ms
+        start_ms, _ = organisation.cycle(end_ms - 1)
+        first, last = day_of(start_ms), day_of(end_ms - 1)
+        totals = organisation.period_totals(start_ms, end_ms, Clock(to_ms(as_of)))
+        on_demand_only = organisation.behaviour.plan == "teams"
+        micro = sum(activity.on_demand if on_demand_only else activity.overall for activity in totals.values())
+        amount = (Decimal(micro) / MICRO / 100).quantize(Decimal("0.01"))
+        number = f"{first:%Y%m}"
+        rows.append(("", f"INV-{number}", first, last, "usage", amount + too_much))
+        if too_much:
+            rows.append(("", f"CN-{number}", first, last, "usage", -too_much))
+        too_much = Decimal("0.00")
+    header = ("team", "invoice_number", "period_from_date", "period_through_date", "charge_type", "amount_usd")
+    _write(folder / "invoices.csv", header, rows)
 
 
 def _write(path: Path, header: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:
