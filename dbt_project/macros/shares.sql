@@ -15,8 +15,3 @@
         ~ ' as decimal(18, 0)) * cast(0.000001 as decimal(7, 6))'
     ) }}
 {%- endmacro %}
-
-{#- The calendar month of the run's clock, and the one before: what people look at when they clean up. -#}
-{% macro this_month() -%}{{ month_of(published_at()) }}{%- endmacro %}
-
-{% macro last_month() -%}cast({{ dbt.dateadd('month', -1, this_month()) }} as date){%- endmacro %}
