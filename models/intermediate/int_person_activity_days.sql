@@ -1,5 +1,7 @@
 -- Grain: one row per team, person and UTC day on which daily usage saw the person do something, and model most used.
 -- Two ids that share an e-mail are one person.
+{{ config(materialized='table') }}
+
 with
 
 daily_usage as (

@@ -1,5 +1,7 @@
 -- Grain: one row per team and user id of either kind: `user_…`, and the number that daily usage and old answers have.
 -- Some records name a person by id alone. Snapshots know the person of a `user_` id, daily usage that of a number.
+{{ config(materialized='table') }}
+
 with
 
 users as (
