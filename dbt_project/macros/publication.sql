@@ -8,3 +8,13 @@
 
 {#- The run that builds, as in runs.jsonl. -#}
 {% macro run_id() -%}{{ dbt.string_literal(env_var('CHARGEBACK_RUN_ID', var('run_id'))) }}{%- endmacro %}
+
+{#- The calendar month of the run's clock, and the one before: what people look at when they clean up. -#}
+{% macro this_month() -%}{{ month_of(published_at()) }}{%- endmacro %}
+
+{% macro last_month() -%}cast({{ dbt.dateadd('month', -1, this_month()) }} as date){%- endmacro %}
+
+{#- The UTC day that lies so many days before the one of the run's clock. -#}
+{% macro days_before_publication(day_count) -%}
+    cast({{ dbt.dateadd('day', -day_count, 'cast(' ~ published_at() ~ ' as date)') }} as date)
+{%- endmacro %}

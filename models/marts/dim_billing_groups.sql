@@ -37,6 +37,14 @@ frozen_lines as (
     select * from {{ ref('stg_close_ledger__closed_monthly_chargeback') }}
 ),
 
+current_snapshots as (
+    select * from {{ ref('int_current_snapshots') }}
+),
+
+directory_groups as (
+    select * from {{ ref('stg_cursor_admin__directory_groups') }}
+),
+
 accepted_reads as (
     select
         team,
@@ -158,6 +166,47 @@ current_members as (
     from users
     where current_billing_group_id is not null
     group by team, current_billing_group_id
+),
+
+-- what Cursor itself says was spent, also of its own Unassigned group, whatever its id
+groups_now as (
+    select
+        snapshot_groups.team,
+        case
+            when snapshot_groups.is_unassigned then {{ unassigned_group_id() }}
+            else snapshot_groups.billing_group_id
+        end as billing_group_id,
+        max(snapshot_groups.spend_cents) as api_spend_cents,
+        max(current_snapshots.read_at) as api_spend_read_at
+    from snapshot_groups
+    inner join current_snapshots
+        on
+            snapshot_groups.team = current_snapshots.team
+            and snapshot_groups.snapshot_id = current_snapshots.snapshot_id
+            and current_snapshots.resource = 'billing_groups'
+    group by
+        snapshot_groups.team,
+        case
+            when snapshot_groups.is_unassigned then {{ unassigned_group_id() }}
+            else snapshot_groups.billing_group_id
+        end
+),
+
+-- by id alone: whether billing groups and directory groups share their ids is not documented, and a name that looks
+-- alike proves nothing
+directory_groups_now as (
+    select
+        directory_groups.team,
+        directory_groups.directory_group_id,
+        max(directory_groups.directory_group_name) as directory_group_name,
+        max(directory_groups.monthly_limit_usd) as monthly_limit_usd
+    from directory_groups
+    inner join current_snapshots
+        on
+            directory_groups.team = current_snapshots.team
+            and directory_groups.snapshot_id = current_snapshots.snapshot_id
+            and current_snapshots.resource = 'directory_groups'
+    group by directory_groups.team, directory_groups.directory_group_id
 )
 
 select
@@ -172,7 +221,11 @@ select
     listed_groups.created_at,
     deletions.deleted_at,
     listed_groups.first_seen_at,
-    listed_groups.last_seen_at
+    listed_groups.last_seen_at,
+    directory_groups_now.directory_group_name,
+    cast(directory_groups_now.monthly_limit_usd as decimal(18, 2)) as directory_group_limit_usd,
+    {{ cents('groups_now.api_spend_cents') }} as api_spend_cents,
+    groups_now.api_spend_read_at
 from known_groups
 left join listed_groups
     on
@@ -196,3 +249,11 @@ left join group_names
         known_groups.team = group_names.team
         and known_groups.billing_group_id = group_names.billing_group_id
         and group_names.valid_to_date = {{ end_of_dates() }}
+left join groups_now
+    on
+        known_groups.team = groups_now.team
+        and known_groups.billing_group_id = groups_now.billing_group_id
+left join directory_groups_now
+    on
+        listed_groups.team = directory_groups_now.team
+        and listed_groups.directory_group_id = directory_groups_now.directory_group_id

@@ -1,4 +1,5 @@
--- Grain: one row per team and service account: every one behind a usage event or named in the seed `service_accounts`.
+-- Grain: one row per team and service account: behind a usage event, named in the seed `service_accounts`, or created
+-- or archived by the audit log, which alone knows of accounts that nobody ever used.
 {{ config(materialized='table') }}
 
 with
@@ -13,6 +14,13 @@ usage_events as (
 
 seed_rows as (
     select * from {{ ref('stg_seeds__service_accounts') }}
+),
+
+audit_events as (
+    select * from {{ ref('stg_cursor_admin__audit_events') }}
+    where
+        event_type = 'service_account'
+        and service_account_id is not null
 ),
 
 dated_seed_rows as (
@@ -57,6 +65,32 @@ names_in_events as (
     group by usage_events.team, usage_events.service_account_id
 ),
 
+accounts_in_audit_log as (
+    select
+        team,
+        service_account_id,
+        min(case when service_account_action = 'create' then occurred_at end) as created_at,
+        max(case when service_account_action = 'create' then occurred_at end) as last_created_at,
+        max(case when service_account_action = 'archive' then occurred_at end) as last_archived_at,
+        max(occurred_at) as last_changed_at
+    from audit_events
+    group by team, service_account_id
+),
+
+names_in_audit_log as (
+    select
+        audit_events.team,
+        audit_events.service_account_id,
+        max(audit_events.service_account_name) as service_account_name
+    from audit_events
+    inner join accounts_in_audit_log
+        on
+            audit_events.team = accounts_in_audit_log.team
+            and audit_events.service_account_id = accounts_in_audit_log.service_account_id
+            and audit_events.occurred_at = accounts_in_audit_log.last_changed_at
+    group by audit_events.team, audit_events.service_account_id
+),
+
 accounts as (
     select
         team,
@@ -67,19 +101,35 @@ accounts as (
         team,
         service_account_id
     from dated_seed_rows
+    union
+    select
+        team,
+        service_account_id
+    from accounts_in_audit_log
 )
 
 select
     accounts.team,
     accounts.service_account_id,
-    coalesce(seed_rows_in_force.service_account_name, names_in_events.service_account_name) as service_account_name,
+    coalesce(
+        seed_rows_in_force.service_account_name,
+        names_in_events.service_account_name,
+        names_in_audit_log.service_account_name
+    ) as service_account_name,
     seed_rows_in_force.owner,
     seed_rows_in_force.purpose,
     coalesce(seed_rows_in_force.billing_group_id, {{ unassigned_group_id() }}) as current_billing_group_id,
     accounts_in_events.first_used_date,
     accounts_in_events.last_used_date,
     seed_rows_in_force.key_rotated_on as key_rotated_date,
-    cast(seed_rows_in_force.rotation_days as bigint) as key_rotation_days
+    cast(seed_rows_in_force.rotation_days as bigint) as key_rotation_days,
+    accounts_in_audit_log.created_at,
+    case
+        when
+            accounts_in_audit_log.last_archived_at
+            >= coalesce(accounts_in_audit_log.last_created_at, accounts_in_audit_log.last_archived_at)
+            then accounts_in_audit_log.last_archived_at
+    end as archived_at
 from accounts
 left join seed_rows_in_force
     on
@@ -93,3 +143,11 @@ left join names_in_events
     on
         accounts.team = names_in_events.team
         and accounts.service_account_id = names_in_events.service_account_id
+left join accounts_in_audit_log
+    on
+        accounts.team = accounts_in_audit_log.team
+        and accounts.service_account_id = accounts_in_audit_log.service_account_id
+left join names_in_audit_log
+    on
+        accounts.team = names_in_audit_log.team
+        and accounts.service_account_id = names_in_audit_log.service_account_id

@@ -16,6 +16,26 @@ memberships as (
     select * from {{ ref('dim_group_memberships') }}
 ),
 
+current_snapshots as (
+    select * from {{ ref('int_current_snapshots') }}
+),
+
+member_spend as (
+    select * from {{ ref('stg_cursor_admin__member_spend') }}
+),
+
+user_ids as (
+    select * from {{ ref('int_user_ids') }}
+),
+
+activity_days as (
+    select * from {{ ref('int_person_activity_days') }}
+),
+
+directory_groups as (
+    select * from {{ ref('int_person_directory_groups') }}
+),
+
 published as (
     select {{ published_at() }} as published_at
 ),
@@ -59,6 +79,54 @@ memberships_in_force as (
         on
             memberships.valid_from_at <= published.published_at
             and memberships.valid_to_at > published.published_at
+),
+
+-- of several ids that share an e-mail, the one that stands for the person
+spend_rows as (
+    select
+        member_spend.team,
+        coalesce(member_spend.user_email, user_ids.user_email) as user_email,
+        member_spend.billing_tier,
+        member_spend.effective_limit_usd,
+        row_number() over (
+            partition by member_spend.team, coalesce(member_spend.user_email, user_ids.user_email)
+            order by
+                case when member_spend.user_id = persons.user_id then 0 else 1 end asc,
+                member_spend.user_id desc nulls last,
+                member_spend.overall_spend_cents desc nulls last,
+                member_spend.billing_tier asc nulls last,
+                member_spend.effective_limit_usd asc nulls last
+        ) as person_rank
+    from member_spend
+    inner join current_snapshots
+        on
+            member_spend.team = current_snapshots.team
+            and member_spend.snapshot_id = current_snapshots.snapshot_id
+            and current_snapshots.resource = 'member_spend'
+    left join user_ids
+        on
+            member_spend.team = user_ids.team
+            and member_spend.user_id = user_ids.user_id
+    left join persons
+        on
+            member_spend.team = persons.team
+            and coalesce(member_spend.user_email, user_ids.user_email) = persons.user_email
+),
+
+last_active_days as (
+    select
+        team,
+        user_email,
+        max(usage_date) as last_active_date
+    from activity_days
+    group by team, user_email
+),
+
+-- not in any directory group is 0; never answered is not known
+directory_reads as (
+    select team
+    from current_snapshots
+    where resource = 'directory_groups'
 )
 
 select
@@ -79,7 +147,14 @@ select
     case
         when persons.user_email is null or persons.is_removed then null
         else coalesce(memberships_in_force.billing_group_id, {{ unassigned_group_id() }})
-    end as current_billing_group_id
+    end as current_billing_group_id,
+    spend_rows.billing_tier,
+    cast(spend_rows.effective_limit_usd as decimal(18, 2)) as effective_limit_usd,
+    last_active_days.last_active_date,
+    case
+        when directory_reads.team is not null then cast(coalesce(directory_groups.directory_group_count, 0) as bigint)
+    end as directory_group_count,
+    directory_groups.directory_group_name
 from everybody
 left join persons
     on
@@ -94,3 +169,18 @@ left join memberships_in_force
     on
         everybody.team = memberships_in_force.team
         and everybody.user_email = memberships_in_force.user_email
+left join spend_rows
+    on
+        everybody.team = spend_rows.team
+        and everybody.user_email = spend_rows.user_email
+        and spend_rows.person_rank = 1
+left join last_active_days
+    on
+        everybody.team = last_active_days.team
+        and everybody.user_email = last_active_days.user_email
+left join directory_reads
+    on everybody.team = directory_reads.team
+left join directory_groups
+    on
+        everybody.team = directory_groups.team
+        and everybody.user_email = directory_groups.user_email
