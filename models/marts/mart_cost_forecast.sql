@@ -79,10 +79,11 @@ errors as (
         forecasts.owner_type,
         forecasts.owner_id,
         count(*) as past_month_count,
-        avg(
+        -- rounded before they are added, so that their order does not matter
+        sum(cast(
             100.0 * cast(abs(forecasts.forecast_cents - owner_months.month_cents) as double)
-            / cast(owner_months.month_cents as double)
-        ) as past_error_pct
+            / cast(owner_months.month_cents as double) as decimal(18, 6)
+        )) / count(*) as past_error_pct
     from forecasts
     inner join owner_months
         on
