@@ -73,7 +73,7 @@ def build(
     """
     paths = settings.paths
     seed_rows = seeds.read_seeds(paths)
-    teams, groups, people = _read_warehouse(paths.warehouse)
+    teams, groups, people, accounts = _read_warehouse(paths.warehouse, seeds.named(seed_rows, "budgets", "owner_id"))
     seeds.check_plans(settings.plan, seed_rows, teams, paths)
     if warning := publish.move_stale_wal_aside(paths):
         progress.warn(warning)
@@ -88,7 +88,12 @@ def build(
         result.seed_findings += found if name == "service_accounts" else []
         for warning in found:
             progress.warn(warning)
+    groups |= RESERVED_GROUPS | seeds.named(seed_rows, "billing_groups", "billing_group_id")
+    groups |= seeds.named(seed_rows, "service_accounts", "billing_group_id")
+    accounts |= seeds.named(seed_rows, "service_accounts", "service_account_id")
     for warning in seeds.seat_warnings(seed_rows, people):
+        progress.warn(warning)
+    for warning in seeds.unknown_owner_warnings(seed_rows["budgets"], groups, accounts):
         progress.warn(warning)
     progress.note(f"building: {f'every table, as {rebuilt}' if rebuilt else 'the days that changed'}")
 
@@ -136,8 +141,10 @@ def model_fingerprint() -> str:
     return digest.hexdigest()
 
 
-def _read_warehouse(warehouse: Path) -> tuple[list[str], set[str], set[str]]:
-    """The teams that were loaded, and every billing group and e-mail ever listed. Closed again before dbt opens it."""
+def _read_warehouse(warehouse: Path, budget_owners: set[str]) -> tuple[list[str], set[str], set[str], set[str]]:
+    """The teams that were loaded, every billing group and e-mail ever listed, and which of these budget owners are
+    service accounts of usage events. Closed again before dbt opens it.
+    """
     if not warehouse.exists():
         raise FileError(f"There is no warehouse at {warehouse}: nothing was loaded yet. Run `chargeback load` first.")
     with publish.open_read_only(warehouse, "The warehouse") as connection:
@@ -145,13 +152,20 @@ def _read_warehouse(warehouse: Path) -> tuple[list[str], set[str], set[str]]:
             teams = connection.execute("select team from raw.teams order by team").fetchall()
             groups = connection.execute("select distinct billing_group_id from raw.billing_groups").fetchall()
             people = connection.execute("select distinct lower(trim(user_email)) from raw.members").fetchall()
+            # only those asked for: events are many, and without budgets nobody asks
+            accounts = connection.execute(
+                "select distinct service_account_id from raw.usage_events "
+                "where service_account_id in (select unnest(cast(? as varchar[])))",
+                [sorted(budget_owners)],
+            ).fetchall()
             verify_closed_months(connection, warehouse)
         except duckdb.CatalogException as error:
             raise FileError(
                 f"{warehouse} is a DuckDB file, but not one that this pipeline loaded: it lacks our raw tables. "
                 "It is left as it is: move it away, or set CHARGEBACK__DATA_DIR to another folder."
             ) from error
-    return [team for (team,) in teams], {group for (group,) in groups}, {email for (email,) in people}
+    found = ({group for (group,) in groups}, {email for (email,) in people}, {account for (account,) in accounts})
+    return [team for (team,) in teams], *found
 
 
 def _start_build_file(paths: DataPaths, *, from_published: bool) -> None:

@@ -216,6 +216,27 @@ def unknown_group_warnings(name: str, rows: list[SeedRow], known_groups: set[str
     ]
 
 
+def unknown_owner_warnings(rows: list[SeedRow], known_groups: set[str], known_service_accounts: set[str]) -> list[str]:
+    """One line per budget whose owner nothing else names: nothing will ever be charged to it."""
+    return [
+        f"budgets.csv, line {row.line}, column owner_id: "
+        + (
+            f"neither Cursor nor another seed names a group {owner!r}. "
+            if kind == "billing_group"
+            else f"no usage event and no row of service_accounts.csv names a service account {owner!r}. "
+        )
+        + "If it is a slip, correct it: nothing is charged to it."
+        for row in rows
+        for kind, owner in [(row.values["owner_type"], row.values["owner_id"])]
+        if owner not in (known_groups if kind == "billing_group" else known_service_accounts)
+    ]
+
+
+def named(seeds: dict[str, list[SeedRow]], name: str, column: str) -> set[str]:
+    """Every value of a column of a seed; never empty ones."""
+    return {row.values[column] for row in seeds[name]} - {""}
+
+
 def seat_warnings(seeds: dict[str, list[SeedRow]], known_people: set[str]) -> list[str]:
     """One line per seed row about a person whom no members answer ever listed, or a seat type that has no price.
 

@@ -13,6 +13,7 @@ from pipelines.seeds import (
     read_seeds,
     seat_warnings,
     unknown_group_warnings,
+    unknown_owner_warnings,
     write_clean_seeds,
 )
 
@@ -143,6 +144,31 @@ def test_a_group_that_cursor_never_listed_is_named_by_line(paths):
     assert unknown_group_warnings("billing_groups", seeds["billing_groups"], {"group_a"}) == [
         "billing_groups.csv, line 3, column billing_group_id: Cursor never listed a group 'group_slip'. "
         "If it is a slip, correct it: it stands for a group of that name."
+    ]
+
+
+def test_a_budget_for_an_owner_that_nothing_else_names_is_named_by_line(paths):
+    (paths.seeds_dir / "budgets.csv").write_text(
+        "team,month,owner_type,owner_id,budget_usd\n"
+        ",2026-11-01,billing_group,group_a,10\n,2026-11-01,billing_group,sa_1,10\n"
+        ",2026-11-01,service_account,sa_1,10\n,2026-11-01,service_account,group_a,10\n"
+    )
+    assert unknown_owner_warnings(read_seeds(paths)["budgets"], {"group_a"}, {"sa_1"}) == [
+        "budgets.csv, line 3, column owner_id: neither Cursor nor another seed names a group 'sa_1'. "
+        "If it is a slip, correct it: nothing is charged to it.",
+        "budgets.csv, line 5, column owner_id: no usage event and no row of service_accounts.csv names a service "
+        "account 'group_a'. If it is a slip, correct it: nothing is charged to it.",
+    ]
+
+
+def test_a_budget_is_for_a_month_a_known_kind_of_owner_and_an_amount(paths):
+    rows = ",2026-11-02,team,,-5\n,2026-11-01,billing_group,g1,0\n,2026-11-01,billing_group,g1,7\n"
+    assert problems(paths, "budgets", f"team,month,owner_type,owner_id,budget_usd\n{rows}") == [
+        ", line 2, column month: '2026-11-02' is not the first day of a month, such as 2026-11-01.",
+        ", line 2, column owner_type: 'team' is not one of billing_group, service_account.",
+        ", line 2, column owner_id: empty. A value is needed.",
+        f", line 2, column budget_usd: '-5' is not {NUMBER} 2 decimals.",
+        ", line 4: team, month, owner_type, owner_id are the same as in line 3. Keep one of them.",
     ]
 
 

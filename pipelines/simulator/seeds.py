@@ -21,7 +21,7 @@ _OWNERS = ("finance.partner@example.com", "platform.lead@example.com", "research
 
 
 def write_seeds(roster: Roster, behaviour: Behaviour, start: date, end: date, folder: Path) -> None:
-    """Writes the six tables that people edit. `team` is empty: every team."""
+    """Writes the tables that people edit. `team` is empty: every team."""
     folder.mkdir(parents=True, exist_ok=True)
     midway = start + timedelta(days=((end - start).days + 1) // 2)
     price_change = date(midway.year, midway.month, 11)
@@ -83,6 +83,42 @@ def write_seeds(roster: Roster, behaviour: Behaviour, start: date, end: date, fo
             for index, group in enumerate(roster.groups)
         ],
     )
+    _write(
+        folder / "budgets.csv",
+        ("team", "month", "owner_type", "owner_id", "budget_usd"),
+        [
+            ("", month, owner_type, owner_id, f"{usd}.00")
+            for month in _months(start, end)
+            for owner_type, owner_id, usd in _budgets(roster, behaviour, month, start)
+        ],
+    )
+
+
+def _months(start: date, end: date) -> list[date]:
+    """First days of the calendar months that hold a covered day."""
+    numbers = range(start.year * 12 + start.month - 1, end.year * 12 + end.month)
+    return [date(number // 12, number % 12 + 1, 1) for number in numbers]
+
+
+def _budgets(roster: Roster, behaviour: Behaviour, month: date, start: date) -> list[tuple[str, str, int]]:
+    """A month's budgets by head, some generous and some tight, and one for every service account somebody pays for.
+
+    Only groups that are there from first to last, and shown at all: a budget for one that nobody sees would be a slip.
+    """
+    at = to_ms(month)
+    budgets = []
+    for index, group in enumerate(roster.groups):
+        if behaviour.plan == "teams" or group.created_ms >= to_ms(start) or group.deleted_ms is not None:
+            continue
+        heads = sum(
+            stint.group_id == group.group_id and stint.joined_ms <= at and (stint.left_ms is None or at < stint.left_ms)
+            for stint in roster.stints
+        )
+        budgets.append(("billing_group", group.group_id, max(1, heads) * (90, 130, 100)[index % 3]))
+    budgets += [
+        ("service_account", account.service_account_id, 100) for account in roster.service_accounts if account.mappings
+    ]
+    return budgets
 
 
 def write_invoices(organisation: Organisation, as_of: date, folder: Path) -> None:
