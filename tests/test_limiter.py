@@ -14,6 +14,7 @@ from pipelines.cursor_admin.access import RefusedRequestError
 from pipelines.cursor_admin.client import CursorAdminClient
 from pipelines.cursor_admin.errors import ApiError
 from pipelines.cursor_admin.limiter import RateLimiter
+from pipelines.cursor_admin.settings import ALLOWED_READS
 
 WINDOW = 0.25
 LIMIT = 5
@@ -92,11 +93,12 @@ def test_unset_means_the_documented_limits_and_zero_means_none() -> None:
         with CursorAdminClient(api_key=KEY, **changes) as client:  # type: ignore[arg-type]
             return [limiter._limit for limiter in client._limiters.values()]
 
-    assert limits() == [60, 20, 20, 20]
-    assert limits(rate_limit_shared=True) == [20, 20, 20, 20]
-    assert limits(rate_limit_per_minute=7) == [7, 7, 7, 7]
-    assert limits(rate_limit_per_minute=0) == [None] * 4
-    assert limits(rate_limit_per_minute=0, rate_limit_shared=True) == [None] * 4
+    routes = len(ALLOWED_READS)
+    assert limits() == [60] + [20] * (routes - 1)
+    assert limits(rate_limit_shared=True) == [20] * routes
+    assert limits(rate_limit_per_minute=7) == [7] * routes
+    assert limits(rate_limit_per_minute=0) == [None] * routes
+    assert limits(rate_limit_per_minute=0, rate_limit_shared=True) == [None] * routes
 
 
 def test_a_negative_limit_is_refused() -> None:
