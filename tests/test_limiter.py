@@ -14,6 +14,7 @@ from pipelines.cursor_admin.access import RefusedRequestError
 from pipelines.cursor_admin.client import CursorAdminClient
 from pipelines.cursor_admin.errors import ApiError
 from pipelines.cursor_admin.limiter import RateLimiter
+from pipelines.cursor_admin.settings import ALLOWED_READS
 
 WINDOW = 0.25
 LIMIT = 5
@@ -75,6 +76,17 @@ def test_each_endpoint_has_its_own_limit() -> None:
     assert Counter(seen.target for seen in server.seen) == {"/teams/members": 2, "/teams/groups": 2}
 
 
+def test_every_id_in_a_path_counts_for_the_one_endpoint() -> None:
+    with (
+        ScriptedServer(Reply({"group": {}})) as server,
+        client_of(server, rate_limit_per_minute=2, rate_limit_window_seconds=WINDOW) as client,
+    ):
+        for group_id in ("group_a", "group_b", "group_c"):
+            client.billing_group(group_id)
+        assert client.stats.requests == {"/teams/groups/{group_id}": 3}
+    assert fullest_window([seen.at for seen in server.seen], WINDOW) == 2
+
+
 def test_a_shared_limit_counts_every_endpoint() -> None:
     with (
         ScriptedServer(Reply({**MEMBERS, **GROUPS})) as server,
@@ -92,11 +104,12 @@ def test_unset_means_the_documented_limits_and_zero_means_none() -> None:
         with CursorAdminClient(api_key=KEY, **changes) as client:  # type: ignore[arg-type]
             return [limiter._limit for limiter in client._limiters.values()]
 
-    assert limits() == [60, 20, 20, 20]
-    assert limits(rate_limit_shared=True) == [20, 20, 20, 20]
-    assert limits(rate_limit_per_minute=7) == [7, 7, 7, 7]
-    assert limits(rate_limit_per_minute=0) == [None] * 4
-    assert limits(rate_limit_per_minute=0, rate_limit_shared=True) == [None] * 4
+    routes = len(ALLOWED_READS)
+    assert limits() == [60] + [20] * (routes - 1)
+    assert limits(rate_limit_shared=True) == [20] * routes
+    assert limits(rate_limit_per_minute=7) == [7] * routes
+    assert limits(rate_limit_per_minute=0) == [None] * routes
+    assert limits(rate_limit_per_minute=0, rate_limit_shared=True) == [None] * routes
 
 
 def test_a_negative_limit_is_refused() -> None:

@@ -34,11 +34,11 @@ def checked_base_url(base_url: str) -> str:
     return url
 
 
-def request_headers(api_key: str) -> dict[str, str]:
+def request_headers(api_key: str, setting: str = "api_key") -> dict[str, str]:
     """HTTP Basic: the key is the user name, the password is empty (https://cursor.com/docs/api)."""
     if not re.fullmatch(r"[!-9;-~]+", api_key):  # printable ASCII without space, and without the colon that ends it
         raise RefusedRequestError(
-            "The key is empty or holds characters no key has. Set api_key under [sources.cursor_admin] in "
+            f"The key is empty or holds characters no key has. Set {setting} under [sources.cursor_admin] in "
             ".dlt/secrets.toml to the key exactly as Cursor showed it."
         )
     return {

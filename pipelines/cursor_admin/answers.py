@@ -24,6 +24,15 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class TextAnswer:
+    """A text, as `Answer` otherwise."""
+
+    text: str
+    date: datetime | None
+    requests: int
+
+
+@dataclass(frozen=True)
 class EventPage:
     """One page of usage events, newest first, as sent.
 
@@ -51,6 +60,23 @@ class AuditLogPage:
     total_count: int
     page: int
     has_next_page: bool
+    date: datetime | None
+
+
+@dataclass(frozen=True)
+class ListPage:
+    """One page of an optional route, as sent: what a row holds is not checked here.
+
+    `total_count` describes the whole list at that moment, in what the route counts (people on daily usage, rows
+    elsewhere); `page` is the page the server says it answered, else the one asked for. `date` is the server's clock
+    (UTC).
+    """
+
+    rows: list[Any]
+    total_count: int
+    page: int
+    has_next_page: bool
+    payload: Mapping[str, Any]
     date: datetime | None
 
 

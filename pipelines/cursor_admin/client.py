@@ -1,149 +1,32 @@
-"""HTTP for the Cursor Admin API: authentication, limits, retries, pages. Knows no tables, and can only read."""
+"""The reads of the Cursor API, one method each: pages with the keys they must have. Knows no tables."""
 
 from __future__ import annotations
 
-import logging
-import random
-import threading
-import time
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from types import TracebackType
-from typing import Any, Self
-from urllib.parse import urlencode, urlsplit
-
-import orjson
-import requests
-import urllib3
-from requests.adapters import HTTPAdapter
-from requests.utils import get_environ_proxies
+from typing import Any
 
 from pipelines.cursor_admin import settings
-from pipelines.cursor_admin.access import RefusedRequestError, certificates, checked_base_url, request_headers
-from pipelines.cursor_admin.answers import SHAPE_HINT, Answer, AuditLogPage, EventPage, objects, typed
-from pipelines.cursor_admin.errors import ApiShapeError
-from pipelines.cursor_admin.failures import (
-    Failure,
-    broken_answer,
-    http_date,
-    not_json,
-    not_reached,
-    refused_status,
-    retry_after_seconds,
-)
-from pipelines.cursor_admin.limiter import RateLimiter
-from pipelines.cursor_admin.settings import BASE_URL, Read, find_read
+from pipelines.cursor_admin.answers import Answer, AuditLogPage, EventPage, ListPage, TextAnswer, objects, typed
+from pipelines.cursor_admin.transport import ClientStats, ReadOnlyTransport
 
-log = logging.getLogger(__name__)
-
-_CHUNK_BYTES = 1 << 18
-_ERROR_BODY_BYTES = 1 << 16
+__all__ = ["ClientStats", "CursorAdminClient"]
 
 
-@dataclass(frozen=True)
-class ClientStats:
-    """What a client did so far. `limiter_seconds` is summed over threads."""
+class CursorAdminClient(ReadOnlyTransport):
+    """Reads the Cursor API for one team: see `ReadOnlyTransport` for its arguments.
 
-    requests: Mapping[str, int] = field(default_factory=dict)  # path template -> requests sent
-    retries: int = 0
-    throttled: int = 0  # answers with 429
-    limiter_seconds: float = 0.0
-
-    @property
-    def request_count(self) -> int:
-        return sum(self.requests.values())
-
-
-class CursorAdminClient:
-    """Reads the Admin API of one team. Safe to use from many threads; a context manager.
-
-    Args:
-        api_key: sent as the user name of HTTP Basic with an empty password (https://cursor.com/docs/api).
-        base_url: https, or http to loopback.
-        rate_limit_per_minute: requests per window and endpoint; 0 for none, None for the documented limits.
-        rate_limit_shared: one limit for all endpoints together; unless given, the smallest documented one.
-        rate_limit_window_seconds: length of the server's rate window.
-        read_timeout_seconds: silence allowed between two pieces of an answer.
-        answer_timeout_seconds: time allowed for one whole answer.
-        total_seconds_per_request: time allowed for all attempts of one request and the waits between them.
-        backoff_base_seconds: first wait before a retry; doubles each time.
-
-    Raises:
-        RefusedRequestError: `base_url` or `api_key` cannot be used safely.
+    Every method raises ApiError (see `request`), and ApiShapeError where a key that must be there is missing or has
+    another type. Pages count from 1. Where rows may have any shape (the routes that chargeback can do without), the
+    methods check the container alone.
     """
-
-    def __init__(
-        self,
-        *,
-        api_key: str,
-        base_url: str = BASE_URL,
-        rate_limit_per_minute: int | None = None,
-        rate_limit_shared: bool = False,
-        rate_limit_window_seconds: float = settings.RATE_LIMIT_WINDOW_SECONDS,
-        connect_timeout_seconds: float = settings.CONNECT_TIMEOUT_SECONDS,
-        read_timeout_seconds: float = settings.READ_TIMEOUT_SECONDS,
-        answer_timeout_seconds: float = settings.ANSWER_TIMEOUT_SECONDS,
-        total_seconds_per_request: float = settings.TOTAL_SECONDS_PER_REQUEST,
-        backoff_base_seconds: float = settings.BACKOFF_BASE_SECONDS,
-    ) -> None:
-        self.base_url = checked_base_url(base_url)
-        self._host = urlsplit(self.base_url).hostname or ""
-        self._headers = request_headers(api_key)
-        self._secrets = (api_key, self._headers["Authorization"].removeprefix("Basic "))
-        self._connect_timeout = connect_timeout_seconds
-        self._read_timeout = read_timeout_seconds
-        self._answer_timeout = answer_timeout_seconds
-        self._total_seconds = total_seconds_per_request
-        self._backoff_base = backoff_base_seconds
-        self._limiters = _limiters(rate_limit_per_minute, rate_limit_shared, rate_limit_window_seconds)
-        # The adapter is used without a requests.Session, which adds what must not happen here: it follows redirects,
-        # keeps cookies, and replaces our Authorization header by what ~/.netrc holds for the host.
-        self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=8, pool_block=True, max_retries=0)
-        self._proxies = {} if self._host in settings.LOOPBACK_HOSTS else get_environ_proxies(self.base_url)
-        self._verify = certificates()
-        self._closed = threading.Event()
-        self._has_answered = False
-        self._lock = threading.Lock()
-        self._requests: Counter[str] = Counter()
-        self._retries = 0
-        self._throttled = 0
-        self._limiter_seconds = 0.0
-
-    def __repr__(self) -> str:
-        return f"CursorAdminClient(base_url={self.base_url!r})"  # never the key
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the connections, and every wait: requests of other threads that wait for their turn raise ApiError."""
-        self._closed.set()
-        for limiter in self._limiters.values():
-            limiter.close()
-        self._adapter.close()
-
-    @property
-    def stats(self) -> ClientStats:
-        """A copy of the counters, consistent in itself."""
-        with self._lock:
-            return ClientStats(dict(self._requests), self._retries, self._throttled, self._limiter_seconds)
 
     def usage_event_page(
         self, start_ms: int, end_ms: int, page: int, page_size: int = settings.USAGE_EVENTS_PAGE_SIZE
     ) -> EventPage:
         """One page of the events with `start_ms` <= time <= `end_ms`: both are inclusive, epoch milliseconds, UTC.
 
-        Source: POST /teams/filtered-usage-events (https://cursor.com/docs/account/teams/admin-api). Pages count from 1.
-
-        Raises:
-            ApiError: see `request`; ApiShapeError: a key of the page is missing or has another type.
+        Source: POST /teams/filtered-usage-events (https://cursor.com/docs/account/teams/admin-api).
         """
         path = "/teams/filtered-usage-events"
         body = {"startDate": start_ms, "endDate": end_ms, "page": page, "pageSize": page_size}
@@ -216,157 +99,141 @@ class CursorAdminClient:
             date=answer.date,
         )
 
-    def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: Mapping[str, Any] | None = None,
-    ) -> Answer:
-        """Send one read, wait for its turn, and try again where trying again can help.
+    def billing_group(self, group_id: str, billing_cycle: date | None = None) -> Answer:
+        """One billing group, its members with what they spent on the last days: `group` is an object.
 
-        Raises:
-            RefusedRequestError: the route is not on the list of reads; nothing was sent.
-            AuthError: 401 or 403.
-            RateLimitError: 429 until the attempts or the time allowed for one request were used up.
-            ApiShapeError: the answer is JSON, but not an object.
-            ApiError: anything else that gave no answer to use.
+        Source: GET /teams/groups/:groupId (https://cursor.com/docs/account/teams/admin-api).
         """
-        read = find_read(method, path)
-        if read is None:
-            raise RefusedRequestError(
-                f"{method} {path} is not on the list of reads (ALLOWED_READS in pipelines/cursor_admin/settings.py); "
-                "nothing was sent."
-            )
-        prepared = self._prepare(method, path, query, body)
-        attempt, spent = 1, 0.0
-        while True:
-            self._wait_for_turn(read)
-            started = time.monotonic()
-            outcome = self._attempt(prepared, read, path, self._total_seconds - spent)
-            if not isinstance(outcome, Failure):
-                payload, answered_at = outcome
-                if not isinstance(payload, dict):
-                    raise ApiShapeError(f"{path} answered with something that is not a JSON object. {SHAPE_HINT}")
-                return Answer(payload, answered_at, attempt)
-            delay = self._delay(outcome, attempt)
-            spent += time.monotonic() - started + delay
-            if outcome.is_final or attempt == self._max_attempts(outcome) or spent >= self._total_seconds:
-                # Raised here and not where it was caught: the HTTP library's error, which carries the request with
-                # its headers, must not travel along as the context of ours.
-                raise outcome.error
-            self._wait_for_retry(outcome, read, path, attempt, delay)
-            attempt += 1
+        query = {"billingCycle": billing_cycle.isoformat()} if billing_cycle else None
+        answer = self.request("GET", f"/teams/groups/{group_id}", query=query)
+        typed(answer.payload, "group", dict, "/teams/groups/{group_id}")
+        return answer
 
-    def _prepare(
-        self, method: str, path: str, query: Mapping[str, str] | None, body: Mapping[str, Any] | None
-    ) -> requests.PreparedRequest:
-        url = f"{self.base_url}{path}?{urlencode(query)}" if query else f"{self.base_url}{path}"
-        if body is None:
-            return requests.Request(method, url, headers=self._headers).prepare()
-        headers = {**self._headers, "Content-Type": "application/json"}
-        return requests.Request(method, url, headers=headers, data=orjson.dumps(body)).prepare()
+    def spend_page(self, page: int, page_size: int = settings.SPEND_PAGE_SIZE) -> ListPage:
+        """One page of what each member spent in the current cycle, by user: an order that spending does not change.
 
-    def _wait_for_turn(self, read: Read) -> None:
-        waited = self._limiters[read.path].acquire()
-        with self._lock:
-            self._limiter_seconds += waited
-            self._requests[read.path] += 1
-
-    def _attempt(
-        self, prepared: requests.PreparedRequest, read: Read, path: str, seconds: float
-    ) -> tuple[Any, datetime | None] | Failure:
-        """One request: the parsed JSON and the server's clock, or what went wrong."""
-        deadline = time.monotonic() + min(self._answer_timeout, seconds)
-        try:
-            try:
-                response = self._adapter.send(
-                    prepared,
-                    stream=True,
-                    timeout=(min(self._connect_timeout, seconds), min(self._read_timeout, seconds)),
-                    verify=self._verify,
-                    proxies=self._proxies,
-                )
-            finally:
-                self._limiters[read.path].release()  # the server has counted it, whatever the body brings
-            self._has_answered = True
-            if response.status_code != 200:
-                return self._refused(response, path, deadline)
-            body = self._read_body(response, deadline)
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            return not_reached(error, self._host, path)
-        if body is None:
-            return broken_answer(path, "it came too slowly", self._host)
-        try:
-            return orjson.loads(body), http_date(response.headers.get("Date"))
-        except orjson.JSONDecodeError:
-            return not_json(path, response.headers.get("Content-Type"), len(body))
-
-    def _refused(self, response: requests.Response, path: str, deadline: float) -> Failure:
-        try:
-            body = self._read_body(response, deadline, limit=_ERROR_BODY_BYTES)
-        except (urllib3.exceptions.HTTPError, OSError):
-            body = None  # the status says enough
-        retry_after = retry_after_seconds(response.headers.get("Retry-After"), http_date(response.headers.get("Date")))
-        failure = refused_status(response.status_code, path, body or b"", retry_after, self._secrets)
-        if failure.is_throttled:
-            with self._lock:
-                self._throttled += 1
-        return failure
-
-    def _read_body(self, response: requests.Response, deadline: float, limit: int | None = None) -> bytes | None:
-        """The whole body, or its first `limit` bytes; None when the deadline passed first.
-
-        Each read takes what is there: a read of a fixed size would wait for as long as a slow sender drips.
+        Source: POST /teams/spend (https://cursor.com/docs/account/teams/admin-api). The page does not say which it is.
         """
-        chunks: list[bytes] = []
-        size = 0
-        try:
-            while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
-                chunks.append(chunk)
-                size += len(chunk)
-                if limit is not None and size >= limit:
-                    break
-                if time.monotonic() > deadline or self._closed.is_set():
-                    return None
-        finally:
-            response.close()  # a connection whose answer was read to its end is back in the pool by now
-        return b"".join(chunks)
-
-    def _max_attempts(self, failure: Failure) -> int:
-        if failure.is_unreached and not self._has_answered:
-            return settings.MAX_ATTEMPTS_BEFORE_FIRST_ANSWER
-        return settings.MAX_ATTEMPTS
-
-    def _delay(self, failure: Failure, attempt: int) -> float:
-        backoff: float = self._backoff_base * 2 ** (attempt - 1) * random.uniform(1.0, 1.25)
-        if failure.retry_after is None:
-            return min(backoff, settings.BACKOFF_CAP_SECONDS)
-        return min(max(failure.retry_after, self._backoff_base), settings.RETRY_AFTER_CAP_SECONDS)
-
-    def _wait_for_retry(self, failure: Failure, read: Read, path: str, attempt: int, delay: float) -> None:
-        log.info("%s: %s; attempt %d follows in %.1f s", path, failure.reason, attempt + 1, delay)
-        with self._lock:
-            self._retries += 1
-        if failure.is_throttled:
-            self._limiters[read.path].hold(delay)  # for every thread: more requests would only prolong it
-        self._closed.wait(delay)
-
-
-def _limiters(per_minute: int | None, is_shared: bool, window_seconds: float) -> dict[str, RateLimiter]:
-    """One limiter for each path template; the same one for all when shared."""
-    if per_minute is not None and per_minute < 0:
-        raise RefusedRequestError(
-            "Set rate_limit_per_minute under [sources.cursor_admin] in .dlt/config.toml to 0 (none) or more."
+        path = "/teams/spend"
+        body = {"sortBy": "user", "sortDirection": "asc", "page": page, "pageSize": page_size}
+        answer = self.request("POST", path, body=body)
+        return ListPage(
+            rows=typed(answer.payload, "teamMemberSpend", list, path),
+            total_count=typed(answer.payload, "totalMembers", int, path),
+            page=page,
+            has_next_page=page < typed(answer.payload, "totalPages", int, path),
+            payload=answer.payload,
+            date=answer.date,
         )
-    limits = {
-        read.path: read.requests_per_minute if per_minute is None else per_minute for read in settings.ALLOWED_READS
-    }
-    if is_shared:
-        shared = RateLimiter(min(limits.values()) or None, window_seconds)
-        return dict.fromkeys(limits, shared)
-    return {path: RateLimiter(limit or None, window_seconds) for path, limit in limits.items()}
+
+    def daily_usage_page(
+        self, start_ms: int, end_ms: int, page: int, page_size: int = settings.DAILY_USAGE_PAGE_SIZE
+    ) -> ListPage:
+        """Activity of one page of people on each day from `start_ms` to `end_ms` (epoch milliseconds, at most 30 days).
+
+        Source: POST /teams/daily-usage-data (https://cursor.com/docs/account/teams/admin-api). Both paging fields are
+        always sent: without them inactive people are left out.
+        """
+        path = "/teams/daily-usage-data"
+        body = {"startDate": start_ms, "endDate": end_ms, "page": page, "pageSize": page_size}
+        answer = self.request("POST", path, body=body)
+        rows = typed(answer.payload, "data", list, path)
+        return _paginated(answer, rows, path, "totalUsers", page)
+
+    def directory_group_page(self, page: int, page_size: int = settings.DIRECTORY_GROUPS_PAGE_SIZE) -> ListPage:
+        """One page of the groups of the identity provider, with their limits; they are not billing groups.
+
+        Source: GET /teams/directory-groups: named in the release notes (https://cursor.com/docs/release-notes/web),
+        its shape seen in other clients alone.
+        """
+        return self._query_page("/teams/directory-groups", "groups", page, page_size)
+
+    def directory_group_member_page(
+        self, group_id: str, page: int, page_size: int = settings.DIRECTORY_GROUPS_PAGE_SIZE
+    ) -> ListPage:
+        """One page of who is in a directory group now; see `directory_group_page`."""
+        return self._query_page(f"/teams/directory-groups/{group_id}/members", "members", page, page_size)
+
+    def repository_blocklists(self) -> Answer:
+        """Repositories with patterns that Cursor must not read: `repos` is a list.
+
+        Source: GET /settings/repo-blocklists/repos (https://cursor.com/docs/account/teams/admin-api).
+        """
+        answer = self.request("GET", "/settings/repo-blocklists/repos")
+        typed(answer.payload, "repos", list, "/settings/repo-blocklists/repos")
+        return answer
+
+    def ai_commit_page(
+        self, start: datetime, end: datetime, page: int, page_size: int = settings.AI_COMMITS_PAGE_SIZE
+    ) -> ListPage:
+        """One page of commits with the share that AI wrote, of everybody, from `start` to `end` (UTC).
+
+        Source: GET /analytics/ai-code/commits (https://cursor.com/docs/account/teams/ai-code-tracking-api), an alpha.
+        """
+        path = "/analytics/ai-code/commits"
+        paging = {"page": str(page), "pageSize": str(page_size)}
+        answer = self.request("GET", path, query=_window(start, end) | paging)
+        count = typed(answer.payload, "totalCount", int, path)
+        answered = typed(answer.payload, "page", int, path) if "page" in answer.payload else page
+        # A server that gives fewer than it was asked for says so; there is no `hasNextPage`.
+        size = typed(answer.payload, "pageSize", int, path) if "pageSize" in answer.payload else page_size
+        return ListPage(
+            rows=typed(answer.payload, "items", list, path),
+            total_count=count,
+            page=answered,
+            has_next_page=page * size < count,
+            payload=answer.payload,
+            date=answer.date,
+        )
+
+    def ai_commits_csv(self, start: datetime, end: datetime) -> TextAnswer:
+        """The same commits in one piece, as CSV with a line of headings, in an order not to be relied on.
+
+        Source: GET /analytics/ai-code/commits.csv (https://cursor.com/docs/account/teams/ai-code-tracking-api).
+        """
+        return self.request_csv("/analytics/ai-code/commits.csv", query=_window(start, end))
+
+    def pooled_usage(self, organization_id: str) -> Answer:
+        """The pre-paid pool of the contract and what each team used of it: `pool` is an object, `teams` a list.
+
+        Source: POST /organizations/pooled-usage
+        (https://cursor.com/docs/account/organizations/organization-admin-api), with the organization's key.
+        """
+        path = "/organizations/pooled-usage"
+        answer = self.request("POST", path, body={"organizationId": organization_id})
+        typed(answer.payload, "pool", dict, path)
+        typed(answer.payload, "teams", list, path)
+        return answer
+
+    def me(self) -> Answer:
+        """What the key of the team is called: proves that it exists, not that it may read anything else.
+
+        Source: GET /v1/me (https://cursor.com/docs/api).
+        """
+        return self.request("GET", "/v1/me")
+
+    def _query_page(self, path: str, rows_key: str, page: int, page_size: int) -> ListPage:
+        answer = self.request("GET", path, query={"page": str(page), "pageSize": str(page_size)})
+        rows = typed(answer.payload, rows_key, list, path)
+        if "pagination" not in answer.payload and len(rows) < page_size:  # its shape is not documented: all there is
+            return ListPage(rows, len(rows), page, False, answer.payload, answer.date)
+        return _paginated(answer, rows, path, "totalCount", page)
+
+
+def _paginated(answer: Answer, rows: list[Any], path: str, count_key: str, page: int) -> ListPage:
+    pagination: Mapping[str, Any] = typed(answer.payload, "pagination", dict, path)
+    return ListPage(
+        rows=rows,
+        total_count=typed(pagination, count_key, int, path, "pagination."),
+        page=typed(pagination, "page", int, path, "pagination.") if "page" in pagination else page,
+        has_next_page=typed(pagination, "hasNextPage", bool, path, "pagination."),
+        payload=answer.payload,
+        date=answer.date,
+    )
+
+
+def _window(start: datetime, end: datetime) -> dict[str, str]:
+    return {"startDate": _milliseconds_iso(start), "endDate": _milliseconds_iso(end)}
 
 
 def _milliseconds_iso(moment: datetime) -> str:

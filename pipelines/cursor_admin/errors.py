@@ -19,6 +19,10 @@ class AuthError(ApiError):
         self.path = path
 
 
+class NotFoundError(ApiError):
+    """404: there is no such thing, or no longer."""
+
+
 class RateLimitError(ApiError):
     """429 until the total time allowed for one request was used up."""
 

@@ -14,7 +14,7 @@ import orjson
 import requests
 import urllib3
 
-from pipelines.cursor_admin.errors import ApiError, AuthError, RateLimitError
+from pipelines.cursor_admin.errors import ApiError, AuthError, NotFoundError, RateLimitError
 from pipelines.cursor_admin.settings import RETRIED_STATUSES
 
 _MESSAGE_CHARACTERS = 120
@@ -24,6 +24,10 @@ _KEY = re.compile(r"\b(crsr|key)_\w+")
 _NEXT_RUN = "nothing was changed, the next run continues."
 _SET_BASE_URL = "Set base_url under [sources.cursor_admin] in .dlt/config.toml"
 _KEY_SETTING = "api_key under [sources.cursor_admin] in .dlt/secrets.toml to a key with the admin scope."
+_ORGANIZATION_KEY_SETTING = (
+    "organization_api_key and organization_id under [sources.cursor_admin] in .dlt/secrets.toml to a key with the "
+    "scope usage:* that has not expired, and to the organization it belongs to."
+)
 
 
 @dataclass(frozen=True)
@@ -71,28 +75,42 @@ def broken_answer(path: str, reason: str, host: str) -> Failure:
 
 def not_json(path: str, content_type: str | None, size: int) -> Failure:
     """A page of a proxy or a gateway, or JSON that was cut off."""
+    return _not_readable("JSON", path, content_type, size)
+
+
+def not_csv(path: str, content_type: str | None, size: int) -> Failure:
+    """A page of a proxy or a gateway, or bytes that are no UTF-8."""
+    return _not_readable("CSV", path, content_type, size)
+
+
+def _not_readable(wanted: str, path: str, content_type: str | None, size: int) -> Failure:
     kind = re.match(r"[\w.+-]{1,40}/[\w.+-]{1,40}", content_type or "")
     what = f"{kind.group() if kind else 'no content type'}, {size} bytes"
     message = (
-        f"{path} answered 200 with something that is not JSON ({what}). {_SET_BASE_URL} and check proxies between; "
+        f"{path} answered 200 with something that is not {wanted} ({what}). {_SET_BASE_URL} and check proxies between; "
     )
-    return Failure(ApiError(message + _NEXT_RUN), f"not JSON ({what})")
+    return Failure(ApiError(message + _NEXT_RUN), f"not {wanted} ({what})")
 
 
 def refused_status(status: int, path: str, body: bytes, retry_after: float | None, secrets: tuple[str, ...]) -> Failure:
     """Any status but 200. `secrets` are taken out of what the server says."""
     said = server_message(body, secrets)
     answered = f"{path} answered {status} ({said})" if said else f"{path} answered {status}"
+    setting = _ORGANIZATION_KEY_SETTING if path.startswith("/organizations/") else _KEY_SETTING
     error: ApiError
     if status == 401:
-        message = f"Cursor refused the key (401, {path}). Set {_KEY_SETTING}"
+        message = f"Cursor refused the key (401, {path}). Set {setting}"
         error = AuthError(message + (f" Cursor said: {said}" if said else ""), status=status, path=path)
     elif status == 403:
         message = (
             f"{answered}: the plan of this team or the key's scope does not allow it. "
-            f"Check in Cursor's dashboard that the team is on the plan that offers this route, or set {_KEY_SETTING}"
+            f"Check in Cursor's dashboard that the team is on the plan that offers this route, or set {setting}"
         )
         error = AuthError(message, status=status, path=path)
+    elif status == 404:
+        error = NotFoundError(
+            f"{answered}. {_SET_BASE_URL} if it is not Cursor's; else the API has changed; {_NEXT_RUN}"
+        )
     elif status == 429:
         error = RateLimitError(
             f"{answered} until the attempts for one request were used up. If something else reads this team's data, "

@@ -14,12 +14,12 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from .columns import NEXT_STEP, column, constant, extra_json, instant
 from .errors import ApiShapeError
 from .tables import (
     AUDIT_FIELDS,
     AUDIT_LOGS_PATH,
     BILLING_GROUPS_PATH,
-    CENTS,
     DAY,
     EVENT_FIELDS,
     FLAG,
@@ -37,57 +37,9 @@ from .tables import (
 )
 
 
-def _column(path: str, field: Field, values: list[Any]) -> pa.Array:
-    """Values of one field as Arrow, of exactly the declared type. Raises ApiShapeError for any other type."""
-    if field.type == INSTANT:
-        return pa.array([_instant(path, field.key, value) for value in values], INSTANT)
-    try:
-        # Inferred first: asked for int64, Arrow would silently cut 1.5 to 1, and take true for 1.0.
-        found = pa.array(values)
-        expected = {TEXT: (TEXT,), FLAG: (FLAG,)}.get(field.type, (WHOLE, pa.float64()))
-        if not pa.types.is_null(found.type) and found.type not in expected:
-            raise ApiShapeError(f"{path}: `{field.key}` is a {found.type}, not a {_wanted(field)}. {_NEXT_STEP}")
-        if field.type == CENTS and found.type == WHOLE:
-            found = found.cast(pa.float64())
-        return found.cast(field.type)
-    except (pa.ArrowException, OverflowError) as error:
-        raise ApiShapeError(
-            f"{path}: `{field.key}` holds a value that is not a {_wanted(field)}. {_NEXT_STEP}"
-        ) from error
-
-
-_NEXT_STEP = "The API changed or the answer is damaged: nothing of it was stored. Run again, and report it if it stays."
-
-
-def _wanted(field: Field) -> str:
-    return {TEXT: "text", FLAG: "true or false", WHOLE: "whole number", CENTS: "number"}[field.type]
-
-
-def _instant(path: str, key: str, value: Any) -> datetime | None:
-    """ISO 8601 to UTC without zone."""
-    if value is None:
-        return None
-    try:
-        parsed = datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        raise ApiShapeError(f"{path}: `{key}` is not an ISO 8601 time. {_NEXT_STEP}") from None
-    return parsed.astimezone(UTC).replace(tzinfo=None) if parsed.tzinfo else parsed
-
-
-def _extra(row: Mapping[str, Any], known: frozenset[str]) -> str | None:
-    """Unknown fields as JSON with sorted keys; None when there are none."""
-    if row.keys() <= known:
-        return None
-    return str(orjson.dumps({key: row[key] for key in row.keys() - known}, option=orjson.OPT_SORT_KEYS), "utf-8")
-
-
-def _constant(value: str, count: int) -> pa.Array:
-    return pa.repeat(pa.scalar(value, TEXT), count)
-
-
 def _objects(path: str, key: str, rows: Any) -> list[dict[str, Any]]:
     if not isinstance(rows, list) or not all(type(row) is dict for row in rows):
-        raise ApiShapeError(f"{path}: `{key}` is not a list of objects. {_NEXT_STEP}")
+        raise ApiShapeError(f"{path}: `{key}` is not a list of objects. {NEXT_STEP}")
     return rows
 
 
@@ -109,16 +61,16 @@ def usage_event_batch(rows: Any, *, team: str, batch_id: str, day: date) -> pa.R
     try:
         millis = [int(event["timestamp"]) for event in events]
     except KeyError:
-        raise ApiShapeError(f"{path}: an event has no `timestamp`. {_NEXT_STEP}") from None
+        raise ApiShapeError(f"{path}: an event has no `timestamp`. {NEXT_STEP}") from None
     except (TypeError, ValueError):
-        raise ApiShapeError(f"{path}: a `timestamp` is not epoch milliseconds. {_NEXT_STEP}") from None
+        raise ApiShapeError(f"{path}: a `timestamp` is not epoch milliseconds. {NEXT_STEP}") from None
     day_start = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)
     if millis and not (day_start <= min(millis) and max(millis) < day_start + 86_400_000):
-        raise ApiShapeError(f"{path}: an event lies outside the day that was asked for ({day}). {_NEXT_STEP}")
+        raise ApiShapeError(f"{path}: an event lies outside the day that was asked for ({day}). {NEXT_STEP}")
     tokens = [event.get("tokenUsage") or _NO_TOKENS for event in events]
     if not all(type(usage) is dict for usage in tokens):
-        raise ApiShapeError(f"{path}: `tokenUsage` is not an object. {_NEXT_STEP}")
-    extras = [_extra(event, _EVENT_KEYS) for event in events]
+        raise ApiShapeError(f"{path}: `tokenUsage` is not an object. {NEXT_STEP}")
+    extras = [extra_json(event, _EVENT_KEYS) for event in events]
     for index, usage in enumerate(tokens):
         if not usage.keys() <= _TOKEN_KEYS:
             outer = orjson.loads(extras[index] or "{}")
@@ -126,12 +78,12 @@ def usage_event_batch(rows: Any, *, team: str, batch_id: str, day: date) -> pa.R
             extras[index] = orjson.dumps(outer | inner, option=orjson.OPT_SORT_KEYS).decode()
     count = len(events)
     arrays = [
-        _constant(team, count),
-        _constant(batch_id, count),
+        constant(team, count),
+        constant(batch_id, count),
         pa.repeat(pa.scalar(day, DAY), count),
         pc.multiply(pa.array(millis, WHOLE), 1000).cast(INSTANT),
-        *(_column(path, field, [event.get(field.key) for event in events]) for field in EVENT_FIELDS),
-        *(_column(path, field, [usage.get(field.key) for usage in tokens]) for field in TOKEN_FIELDS),
+        *(column(path, field, [event.get(field.key) for event in events]) for field in EVENT_FIELDS),
+        *(column(path, field, [usage.get(field.key) for usage in tokens]) for field in TOKEN_FIELDS),
         pa.array(extras, TEXT),
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=SCHEMAS["usage_events"])
@@ -142,9 +94,9 @@ def _snapshot_columns(
 ) -> list[pa.Array]:
     for field in fields:
         if field.required and any(field.key not in row for row in rows):
-            raise ApiShapeError(f"{path}: an entry has no `{field.key}`. {_NEXT_STEP}")
-    columns = [_column(path, field, [row.get(field.key) for row in rows]) for field in fields]
-    return [*columns, pa.array([_extra(row, known) for row in rows], TEXT)]
+            raise ApiShapeError(f"{path}: an entry has no `{field.key}`. {NEXT_STEP}")
+    columns = [column(path, field, [row.get(field.key) for row in rows]) for field in fields]
+    return [*columns, pa.array([extra_json(row, known) for row in rows], TEXT)]
 
 
 # Two days of group spend come with every answer, neither complete nor lasting: events are the daily ledger.
@@ -174,7 +126,7 @@ def billing_group_tables(payload: Mapping[str, Any], *, team: str, snapshot_id: 
     for group, is_unassigned in zip(groups, unassigned, strict=True):
         for key, is_current in (("currentMembers", True), ("formerMembers", False)):
             if key not in group:
-                raise ApiShapeError(f"{path}: a group has no `{key}`. {_NEXT_STEP}")
+                raise ApiShapeError(f"{path}: a group has no `{key}`. {NEXT_STEP}")
             members = _objects(path, key, group[key])
             entries += members
             group_ids += [group["id"]] * len(members)
@@ -184,8 +136,8 @@ def billing_group_tables(payload: Mapping[str, Any], *, team: str, snapshot_id: 
     return (
         pa.Table.from_arrays(
             [
-                _constant(team, len(groups)),
-                _constant(snapshot_id, len(groups)),
+                constant(team, len(groups)),
+                constant(snapshot_id, len(groups)),
                 pa.array(unassigned, FLAG),
                 *group_columns,
             ],
@@ -193,8 +145,8 @@ def billing_group_tables(payload: Mapping[str, Any], *, team: str, snapshot_id: 
         ),
         pa.Table.from_arrays(
             [
-                _constant(team, len(entries)),
-                _constant(snapshot_id, len(entries)),
+                constant(team, len(entries)),
+                constant(snapshot_id, len(entries)),
                 pa.array(group_ids, TEXT),
                 pa.array(entry_unassigned, FLAG),
                 pa.array(current, FLAG),
@@ -211,11 +163,11 @@ def billing_cycle(payload: Mapping[str, Any]) -> tuple[datetime, datetime] | Non
     if cycle is None:
         return None
     if not isinstance(cycle, dict):
-        raise ApiShapeError(f"{BILLING_GROUPS_PATH}: `billingCycle` is not an object. {_NEXT_STEP}")
-    start = _instant(BILLING_GROUPS_PATH, "cycleStart", cycle.get("cycleStart"))
-    end = _instant(BILLING_GROUPS_PATH, "cycleEnd", cycle.get("cycleEnd"))
+        raise ApiShapeError(f"{BILLING_GROUPS_PATH}: `billingCycle` is not an object. {NEXT_STEP}")
+    start = instant(BILLING_GROUPS_PATH, "cycleStart", cycle.get("cycleStart"))
+    end = instant(BILLING_GROUPS_PATH, "cycleEnd", cycle.get("cycleEnd"))
     if start is None or end is None or end <= start:
-        raise ApiShapeError(f"{BILLING_GROUPS_PATH}: `billingCycle` has no usable start and end. {_NEXT_STEP}")
+        raise ApiShapeError(f"{BILLING_GROUPS_PATH}: `billingCycle` has no usable start and end. {NEXT_STEP}")
     return start, end
 
 
@@ -226,7 +178,7 @@ def member_table(payload: Mapping[str, Any], *, team: str, snapshot_id: str) -> 
     rows = [row | {"id": str(row["id"])} if isinstance(row.get("id"), int) else row for row in rows]
     columns = _snapshot_columns(MEMBERS_PATH, MEMBER_FIELDS, rows, _MEMBER_KEYS)
     return pa.Table.from_arrays(
-        [_constant(team, len(rows)), _constant(snapshot_id, len(rows)), *columns], schema=SCHEMAS["members"]
+        [constant(team, len(rows)), constant(snapshot_id, len(rows)), *columns], schema=SCHEMAS["members"]
     )
 
 
@@ -242,15 +194,15 @@ def audit_event_table(rows: Any, *, team: str, batch_id: str, start_at: datetime
     path = AUDIT_LOGS_PATH
     events = _objects(path, "events", rows)
     if any(event.get(key) is None for event in events for key in ("event_id", "timestamp", "event_type")):
-        raise ApiShapeError(f"{path}: an event lacks its `event_id`, `timestamp` or `event_type`. {_NEXT_STEP}")
+        raise ApiShapeError(f"{path}: an event lacks its `event_id`, `timestamp` or `event_type`. {NEXT_STEP}")
     said = [{} if event.get("event_data") is None else event["event_data"] for event in events]
     if not all(type(data) is dict for data in said):
-        raise ApiShapeError(f"{path}: `event_data` is not an object. {_NEXT_STEP}")
+        raise ApiShapeError(f"{path}: `event_data` is not an object. {NEXT_STEP}")
     columns = _snapshot_columns(path, AUDIT_FIELDS, events, _AUDIT_KEYS)
     table = pa.Table.from_arrays(
         [
-            _constant(team, len(events)),
-            _constant(batch_id, len(events)),
+            constant(team, len(events)),
+            constant(batch_id, len(events)),
             *columns[:-1],
             pa.array([orjson.dumps(data, option=orjson.OPT_SORT_KEYS).decode() for data in said], TEXT),
             columns[-1],
@@ -259,5 +211,5 @@ def audit_event_table(rows: Any, *, team: str, batch_id: str, start_at: datetime
     )
     times = table["occurred_at"].to_pylist()
     if times and not (start_at <= min(times) and max(times) <= end_at):
-        raise ApiShapeError(f"{path}: an event lies outside the window that was asked for. {_NEXT_STEP}")
+        raise ApiShapeError(f"{path}: an event lies outside the window that was asked for. {NEXT_STEP}")
     return table.sort_by([("occurred_at", "ascending"), ("event_id", "ascending")])

@@ -115,6 +115,16 @@ SPEND_FIELDS = (
     Field("effective_limit_usd", "effectivePerUserLimitDollars", CENTS),
     Field("billing_tier", "billingTier", TEXT),  # not documented
 )
+POOLED_USAGE_FIELDS = (
+    Field("api_team_id", "teamId", TEXT),
+    Field("used_cents", "usedCents", CENTS),
+    Field("budget_limit_cents", "budgetLimitCents", CENTS),
+    Field("pool_limit_cents", "pool.limitCents", CENTS),
+    Field("pool_used_cents", "pool.usedCents", CENTS),
+    Field("pool_remaining_cents", "pool.remainingCents", CENTS),
+    Field("contract_start_at", "pool.contractStartDate", INSTANT),
+    Field("contract_end_at", "pool.contractEndDate", INSTANT),
+)
 DAILY_USAGE_FIELDS = (
     Field("user_id", "userId", TEXT),  # a number, not the `user_` id of every other route
     Field("user_email", "email", TEXT, required=True),
