@@ -13,7 +13,7 @@ import signal
 import sys
 import traceback
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from pipelines import backup as backups
 from pipelines import close as closing
 from pipelines import report as reports
 from pipelines import status as statuses
-from pipelines.config import Settings, load_settings, load_team_settings
+from pipelines.config import Settings, TeamSettings, configured_keys, load_settings, load_team_settings
 from pipelines.errors import ApiError, ChargebackError, ConfigError, LockedError, RefusedRequestError
 from pipelines.nightly import RunOptions
 from pipelines.nightly import run as run_night
@@ -186,7 +186,7 @@ def close_month(month: date | None, team: str | None, lists: bool, force: bool, 
         return
     if month is None:
         raise click.UsageError("Missing argument 'MONTH', such as 2026-10; or say --list.")
-    _refuse_clock(settings, now)
+    _refuse_clock([settings], now)
     for line in closing.close(settings, month, team=team, is_forced=force, clock=Clock(now)):
         click.echo(line)
 
@@ -271,12 +271,12 @@ def simulate(
 def _run(options: RunOptions, now: pendulum.DateTime | None) -> None:
     settings = load_settings()
     teams = load_team_settings() if options.loads else []
-    _refuse_clock(settings, now)
+    _refuse_clock(teams or [settings], now)
     run_night(settings, teams, options, Clock(now))
 
 
-def _refuse_clock(settings: Settings, now: pendulum.DateTime | None) -> None:
-    if now is not None and not settings.is_loopback:
+def _refuse_clock(addressed: Sequence[Settings | TeamSettings], now: pendulum.DateTime | None) -> None:
+    if now is not None and not all(one.is_loopback for one in addressed):
         raise ConfigError(
             "--now stands in for the clock only against a server on loopback, where nights can be replayed. "
             "SOURCES__CURSOR_ADMIN__BASE_URL names another host."
@@ -353,10 +353,9 @@ def _unexpected(error: Exception) -> str:
 
 def scrub(text: str) -> str:
     """The text without any key and without full e-mail addresses."""
-    with contextlib.suppress(ChargebackError):
-        for team in load_team_settings():
-            for secret in (team.api_key, b64encode(f"{team.api_key}:".encode()).decode()):
-                text = text.replace(secret, "***")
+    for key in configured_keys():
+        for secret in (key, b64encode(f"{key}:".encode()).decode()):
+            text = text.replace(secret, "***")
     return EMAIL.sub("***@***", text)
 
 

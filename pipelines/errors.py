@@ -18,6 +18,7 @@ __all__ = [
     "LockedError",
     "RateLimitError",
     "RefusedRequestError",
+    "TeamsFailedError",
 ]
 
 
@@ -35,6 +36,15 @@ class LockedError(ChargebackError):
 
 class LoadError(ChargebackError):
     """The destination does not hold what was read; nothing of the batch counts."""
+
+
+class TeamsFailedError(ChargebackError):
+    """The API let some of several teams down."""
+
+    @classmethod
+    def of(cls, failures: list[str], outcome: str) -> TeamsFailedError:
+        """One line per team, each with its next step, below what became of the others."""
+        return cls("\n".join([outcome, *(f"  {failure}" for failure in failures)]))
 
 
 class BuildError(ChargebackError):

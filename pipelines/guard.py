@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 
@@ -106,11 +106,19 @@ def judge(answer: Roster, last: Roster | None) -> Verdict:
     return Verdict("; ".join(reasons), hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32])
 
 
-def judge_day(read: WindowRead, read_on: date, state: DayState | None, *, accept_shrink: bool) -> tuple[str, str]:
+def judge_day(
+    read: WindowRead,
+    read_on: date,
+    state: DayState | None,
+    *,
+    accept_shrink: bool,
+    is_history_served: Callable[[], bool],
+) -> tuple[str, str]:
     """What becomes of a complete read of a day: its outcome, and the batch that holds its rows.
 
     `landed`: new content. `unchanged`: the current version, no data is written. `suspect`: a final day that answers
-    nothing, or fewer than half of its rows; not current until a read on another date has the same content.
+    nothing, or fewer than half of its rows; not current until a read on another date has the same content. Nothing at
+    all is believed then only if `is_history_served`: an API that keeps no days that old answers nothing on every date.
     """
     if state is None or state.current is None:
         return "landed", read.batch_id
@@ -121,8 +129,15 @@ def judge_day(read: WindowRead, read_on: date, state: DayState | None, *, accept
     if not has_shrunk or accept_shrink or not state.is_final(read.window.day):
         return "landed", read.batch_id
     same = [(on, seen) for on, seen in state.suspects if (seen.digest, seen.row_count) == (read.digest, read.row_count)]
-    agreed = any(on != read_on for on, _ in same)
+    agreed = any(on != read_on for on, _ in same) and (read.row_count > 0 or is_history_served())
     return "landed" if agreed else "suspect", same[-1][1].batch_id if same else read.batch_id
+
+
+def nearest_earlier_day(days: Mapping[date, DayState], day: date) -> date | None:
+    """The last day before `day` whose current version has rows: if the API serves that one, it serves `day` too."""
+    return max(
+        (one for one, state in days.items() if one < day and state.current and state.current.row_count), default=None
+    )
 
 
 def _people(current: Mapping[str, frozenset[str]]) -> frozenset[str]:

@@ -16,6 +16,7 @@ from pipelines.cursor_admin.windows import days_between
 from pipelines.errors import FileError
 
 FINAL_AFTER = timedelta(hours=48)
+ACCEPTED = ("landed", "unchanged")
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,15 @@ class SnapshotRead:
 
     @property
     def is_accepted(self) -> bool:
-        return self.outcome in ("landed", "unchanged")
+        return self.outcome in ACCEPTED
 
 
 @dataclass(frozen=True)
 class Ledger:
     """One team's state in the warehouse. `exists` is False for a folder that was never loaded.
 
-    `streams` holds the windows that were read completely, from and to before (UTC), by resource.
+    `streams` holds the windows that were read completely, from and to before (UTC), by resource; `unavailable` the
+    resources whose refusal was ever written down.
     """
 
     exists: bool = False
@@ -76,6 +78,11 @@ class Ledger:
     days: Mapping[date, DayState] = field(default_factory=dict)
     snapshots: Mapping[str, list[SnapshotRead]] = field(default_factory=dict)
     streams: Mapping[str, list[tuple[datetime, datetime]]] = field(default_factory=dict)
+    unavailable: frozenset[str] = frozenset()
+
+    def has_answered(self, resource: str) -> bool:
+        """Whether an answer of a snapshot or stream route was ever accepted: a refusal since then is a mistake."""
+        return bool(self.streams.get(resource)) or any(read.is_accepted for read in self.snapshots.get(resource, []))
 
     def cycles(self) -> list[tuple[datetime, datetime]]:
         """Billing cycles that answers told of, oldest first."""
@@ -157,12 +164,16 @@ def read_ledger(path: Path, team: str) -> Ledger:
             "(select coalesce(max(read_number), 0) from raw.stream_reads))"
         )[0][0]
         streams: dict[str, list[tuple[datetime, datetime]]] = {}
-        for resource, start, end in query(
-            "select resource, window_start_at, window_end_at from raw.stream_reads "
-            "where team = ? and outcome = 'landed' order by read_number",
+        unavailable: set[str] = set()
+        for resource, outcome, start, end in query(
+            "select resource, outcome, window_start_at, window_end_at from raw.stream_reads "
+            "where team = ? order by read_number",
             team,
         ):
-            streams.setdefault(resource, []).append((start, end))
+            if outcome in ACCEPTED:
+                streams.setdefault(resource, []).append((start, end))
+            elif outcome == "unavailable":
+                unavailable.add(resource)
         days: dict[date, DayState] = {}
         for day, accepted, batch_id, row_count, digest, read_on, last_read_at in query(_DAYS, team):
             state = days.get(day, DayState(None, last_read_at))
@@ -174,11 +185,14 @@ def read_ledger(path: Path, team: str) -> Ledger:
         snapshots: dict[str, list[SnapshotRead]] = {}
         for resource, *values in query(
             "select resource, cycle_start_at, cycle_end_at, is_current_cycle, read_number, snapshot_id, outcome, "
-            "row_count,  current_member_count, digest, guard_digest, detail, read_at "
+            "row_count, current_member_count, digest, guard_digest, detail, read_at "
             "from raw.snapshot_reads where team = ? order by read_number",
             team,
         ):
             snapshots.setdefault(resource, []).append(SnapshotRead(*values))
+        unavailable |= {
+            name for name, reads in snapshots.items() if any(read.outcome == "unavailable" for read in reads)
+        }
         return Ledger(
             exists=True,
             teams=frozenset(starts),
@@ -187,6 +201,7 @@ def read_ledger(path: Path, team: str) -> Ledger:
             days=days,
             snapshots=snapshots,
             streams=streams,
+            unavailable=frozenset(unavailable),
         )
 
 

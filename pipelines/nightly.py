@@ -12,7 +12,7 @@ import pendulum
 from pipelines import publish, seeds
 from pipelines.build import ChecksFailedError, build
 from pipelines.config import Settings, TeamSettings
-from pipelines.errors import ConfigError, RefusedRequestError
+from pipelines.errors import ConfigError, RefusedRequestError, TeamsFailedError
 from pipelines.landing import add_missing_tables
 from pipelines.load import load
 from pipelines.paths import DataPaths
@@ -92,6 +92,7 @@ def run(settings: Settings, teams: Sequence[TeamSettings], options: RunOptions, 
     Raises:
         ConfigError: a setting, a seed file or an argument is wrong.
         LockedError: another run holds the lock; leaves no line.
+        TeamsFailedError: some of several teams failed; the others are published.
         ChargebackError, ApiError: the run failed; the published file is as it was.
     """
     with recorded_run(settings.paths, options.command, clock) as active:
@@ -106,6 +107,7 @@ def _do(
     if options.builds:  # before the first request: a night must not load for an hour to hear of a slip in a file
         seeds.check_plans(settings.plan, seeds.read_seeds(settings.paths), [one.team for one in teams], settings.paths)
     add_missing_tables(settings.paths)
+    failed_teams: list[str] = []
     if options.loads:
         loaded = load(
             settings,
@@ -120,9 +122,15 @@ def _do(
         active.record.load = asdict(loaded)
         active.record.refused_snapshots = loaded.refused_snapshots
         active.record.suspect_days = loaded.suspect_days
+        active.record.failed_teams = failed_teams = loaded.failed_teams
     if options.builds:
         build_tables(settings, clock, active, full_refresh=options.full_refresh)
         publish_tables(settings, active)
+    if failed_teams:
+        done = "loaded and published" if options.builds else "loaded"
+        raise TeamsFailedError.of(
+            failed_teams, f"{len(failed_teams)} of {len(teams)} teams failed, the rest is {done}."
+        )
 
 
 def build_tables(settings: Settings, clock: Clock, active: ActiveRun, *, full_refresh: bool = False) -> None:

@@ -142,6 +142,7 @@ class RunRecord:
     warnings: list[str] = field(default_factory=list)
     refused_snapshots: list[str] = field(default_factory=list)
     suspect_days: list[str] = field(default_factory=list)
+    failed_teams: list[str] = field(default_factory=list)
 
 
 def new_run_id(now: pendulum.DateTime) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,6 +16,7 @@ from pipelines.cursor_admin.tables import SCHEMAS
 from pipelines.cursor_admin.windows import table_digest
 from pipelines.guard import Roster, Verdict, group_roster, judge, member_roster
 from pipelines.ledger import Ledger, SnapshotRead, snapshot_rows
+from pipelines.streams import read_time
 
 DATES_TO_BELIEVE = 3
 MOST_CYCLES = 120  # ten years of months: a stop for an API that answers every date with the same cycle
@@ -59,7 +60,7 @@ def read_snapshots(
     """
     answer = client.members()
     members = Answer(
-        "members", {"members": member_table(answer.payload, team=team, snapshot_id="")}, _read_at(answer.date, now)
+        "members", {"members": member_table(answer.payload, team=team, snapshot_id="")}, read_time(answer.date, now)
     )
     accepted = [read.read_at for read in ledger.snapshots.get("billing_groups", []) if read.is_accepted]
     back_to = max(accepted).date() if accepted else start_date  # missed nights hide no cycle
@@ -82,19 +83,13 @@ def _group_answers(client: CursorAdminClient, team: str, back_to: date, now: dat
             return
         groups, entries = billing_group_tables(answer.payload, team=team, snapshot_id="")
         tables = {"billing_groups": groups, "billing_group_members": entries}
-        yield Answer("billing_groups", tables, _read_at(answer.date, now), cycle, number == 0)
+        yield Answer("billing_groups", tables, read_time(answer.date, now), cycle, number == 0)
         if cycle is None:
             return  # without its dates, no earlier cycle can be named
         seen.add(cycle[0])
         if number >= 1 and cycle[0].date() <= back_to:
             return
         asked = (cycle[0] - timedelta(days=1)).date()
-
-
-def _read_at(answered_at: datetime | None, now: datetime) -> datetime:
-    if answered_at is None:
-        return now
-    return min(now, answered_at.astimezone(UTC).replace(tzinfo=None))
 
 
 @dataclass
@@ -106,6 +101,15 @@ class Verdicts:
     notices: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     snapshot_counts: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def add(self, others: Verdicts) -> None:
+        """Put what becomes of other snapshots beside it."""
+        for name, tables in others.tables.items():
+            self.tables.setdefault(name, []).extend(tables)
+        self.rows += others.rows
+        self.notices += others.notices
+        self.refused += others.refused
+        self.snapshot_counts |= others.snapshot_counts
 
     def ledger_table(self, run_id: str, last_number: int) -> pa.Table:
         numbered = [
@@ -161,9 +165,7 @@ def judge_snapshots(
         snapshot_id = (stored.snapshot_id if stored else None) or f"{run_id}-{answer.resource}-{number}"
         if stored is None:
             for name, table in answer.tables.items():
-                column = table.schema.get_field_index("snapshot_id")
-                named = table.set_column(column, "snapshot_id", pa.repeat(pa.scalar(snapshot_id), table.num_rows))
-                verdicts.tables.setdefault(name, []).append(named)
+                verdicts.tables.setdefault(name, []).append(with_snapshot_id(table, snapshot_id))
                 verdicts.snapshot_counts[(name, snapshot_id)] = table.num_rows
         verdicts.rows.append(
             _row(
@@ -179,6 +181,12 @@ def judge_snapshots(
             )
         )
     return verdicts
+
+
+def with_snapshot_id(table: pa.Table, snapshot_id: str) -> pa.Table:
+    """The rows of an answer under the id of the snapshot they become."""
+    column = table.schema.get_field_index("snapshot_id")
+    return table.set_column(column, "snapshot_id", pa.repeat(pa.scalar(snapshot_id, pa.string()), table.num_rows))
 
 
 def _streak(line: list[SnapshotRead], last: SnapshotRead | None, verdict: Verdict) -> list[SnapshotRead]:

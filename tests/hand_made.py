@@ -102,9 +102,32 @@ def roster(*users: str, removed: tuple[str, ...] = ()) -> list[dict[str, Any]]:
     ]
 
 
+COMMITS_CSV = "/analytics/ai-code/commits.csv"
+COMMIT_HEADINGS = "commit_hash,user_id,user_email,repo_name,message,commit_ts,created_at,tab_lines_added"
+_NO_PAGES = {"page": 1, "pageSize": 100, "totalCount": 0, "totalUsers": 0, "totalPages": 0, "hasNextPage": False}
+# What the routes answer that no bill rests on, until a test says otherwise.
+NOTHING: dict[str, Any] = {
+    "/teams/spend": {
+        "teamMemberSpend": [],
+        "subscriptionCycleStart": ms(datetime(2026, 11, 1)),
+        "totalMembers": 0,
+        "totalPages": 0,
+    },
+    "/teams/daily-usage-data": {"data": [], "pagination": _NO_PAGES},
+    "/teams/directory-groups": {"groups": [], "pagination": _NO_PAGES},
+    "/settings/repo-blocklists/repos": {"repos": []},
+    "/analytics/ai-code/commits": {"items": [], "totalCount": 0},
+    COMMITS_CSV: f"{COMMIT_HEADINGS}\n".encode(),
+    "/organizations/pooled-usage": {"pool": {}, "teams": []},
+}
+
+
 @dataclass
 class HandMadeApi:
-    """What the API answers now; tests change it between nights. `statuses` overrides a path with an error status."""
+    """What the API answers now; tests change it between nights. `statuses` overrides a path with an error status.
+
+    `optional`: what the routes answer that no bill rests on, by path; a function is given the request.
+    """
 
     now: datetime = datetime(2026, 11, 16, 2)
     events: list[dict[str, Any]] = field(default_factory=list)
@@ -118,6 +141,7 @@ class HandMadeApi:
     asked_windows: list[tuple[datetime, datetime]] = field(default_factory=list)
     drifting: int = 0  # so many answers announce one event too many
     asked_days: list[date] = field(default_factory=list)
+    optional: dict[str, Any] = field(default_factory=lambda: dict(NOTHING))
 
     def __enter__(self) -> Self:
         self.server = ScriptedServer(decide=self._decide).__enter__()
@@ -136,6 +160,13 @@ class HandMadeApi:
             return Reply({"teamMembers": self.members}, headers=headers)
         if parts.path == "/teams/groups":
             return Reply(self._groups(parse_qs(parts.query)), headers=headers)
+        if parts.path in self.optional:
+            answer = self.optional[parts.path]
+            if parts.path == COMMITS_CSV:
+                headers["Content-Type"] = "text/csv; charset=utf-8"
+            return Reply(answer(seen) if callable(answer) else answer, headers=headers)
+        if parts.path.startswith("/teams/groups/"):
+            return Reply({"group": billing_group(parts.path.removeprefix("/teams/groups/group_"), [])}, headers=headers)
         if parts.path == "/teams/audit-logs":
             return Reply(
                 self._audit_log({key: values[0] for key, values in parse_qs(parts.query).items()}), headers=headers
@@ -200,6 +231,8 @@ class Night:
         self, api: HandMadeApi, folder: Path, start: date = date(2026, 11, 10), lookback_days: int = 3
     ) -> None:
         self.api, self.start, self.lookback_days = api, start, lookback_days
+        self.organization: dict[str, str] = {}  # its key and id, where a test has one
+        self.warnings: list[str] = []
         self.settings = Settings(data_paths(folder), "enterprise", 36, api.server.base_url)
         self.settings.paths.data_dir.mkdir(parents=True, exist_ok=True)
 
@@ -207,12 +240,17 @@ class Night:
         self.api.now = at or self.api.now
         self.api.asked_days.clear()
         self.api.asked_windows.clear()
+        self.api.server.seen.clear()
         now = pendulum.instance(self.api.now, tz="UTC")
-        teams = [
-            TeamSettings(team, KEY, self.api.server.base_url, self.start, self.lookback_days, 0, False, 60.0),
-        ]
+        address = self.api.server.base_url
+        teams = [TeamSettings(team, KEY, address, self.start, self.lookback_days, 0, False, 60.0, **self.organization)]
         with Progress() as progress:
-            return load(self.settings, teams, clock=Clock(now), run_id=new_run_id(now), progress=progress, **options)
+            try:
+                return load(
+                    self.settings, teams, clock=Clock(now), run_id=new_run_id(now), progress=progress, **options
+                )
+            finally:
+                self.warnings = progress.warnings
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         with duckdb.connect(str(self.settings.paths.warehouse), read_only=True) as connection:

@@ -91,6 +91,12 @@ def test_a_null_amount_stays_null_and_a_zero_stays_zero() -> None:
     assert [row["charged_cents"] for row in rows] == [None, None, Decimal("0.000000")]
 
 
+@pytest.mark.parametrize("flag", [True, False])
+def test_true_after_a_fraction_is_not_one_cent(flag: bool) -> None:
+    with pytest.raises(ApiShapeError, match="`chargedCents` is a bool, not a number"):
+        batch(event(chargedCents=26.135), event(chargedCents=flag))
+
+
 def test_an_event_without_token_usage_has_no_tokens() -> None:
     row = batch(event(tokenUsage=..., isTokenBasedCall=False))[0]
     assert (row["input_tokens"], row["model_cents"], row["is_token_based"]) == (None, None, False)

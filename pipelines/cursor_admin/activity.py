@@ -80,7 +80,7 @@ def read_ai_commits(
         lambda page: client.ai_commit_page(start, end, page),
         lambda: _commit_table(AI_COMMITS_PATH, team, batch_id),
         OptionalTable.add,
-        keys=("commitHash", "repoName", "userId", "userEmail", "createdAt"),
+        keys=(),  # no part of a commit is its own: one that is on two pages is the same in everything
     )
     return _commits(AI_COMMITS_PATH, table, first.date, first_day, last_day)
 

@@ -20,11 +20,13 @@ def column(path: str, field: Field, values: list[Any]) -> pa.Array:
     if field.type == INSTANT:
         return pa.array([instant(path, field.key, value) for value in values], INSTANT)
     try:
-        # Inferred first: asked for int64, Arrow would silently cut 1.5 to 1, and take true for 1.0.
+        # Inferred first: asked for int64, Arrow would silently cut 1.5 to 1, and take true for 1.
         found = pa.array(values)
         expected = {TEXT: (TEXT,), FLAG: (FLAG,)}.get(field.type, (WHOLE, pa.float64()))
         if not pa.types.is_null(found.type) and found.type not in expected:
             raise ApiShapeError(f"{path}: `{field.key}` is a {found.type}, not a {_wanted(field)}. {NEXT_STEP}")
+        if found.type == pa.float64() and bool in set(map(type, values)):  # after a fraction, Arrow takes true for 1.0
+            raise ApiShapeError(f"{path}: `{field.key}` is a bool, not a {_wanted(field)}. {NEXT_STEP}")
         if field.type == CENTS and found.type == WHOLE:
             found = found.cast(pa.float64())
         return found.cast(field.type)

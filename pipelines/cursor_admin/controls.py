@@ -122,7 +122,7 @@ def _daily_spend(
             if type(user_id) in (str, int):
                 holders.append((str(user_id), member))
             else:
-                oddities.note(f"`{key}` has no usable `userId` in", _LEFT_OUT, unit="entry")
+                oddities.note(f"`{key}` has no usable `userId` in", _LEFT_OUT, unit="item")
     for user_id, holder in holders:
         days = holder.get("dailySpend") or []
         for entry in days if isinstance(days, list) else [days]:
@@ -130,7 +130,7 @@ def _daily_spend(
                 spend_date = date.fromisoformat(entry["date"])
                 cents = column(path, _DAY_CENTS, [entry.get("spendCents")])[0].as_py()
             except (ApiShapeError, AttributeError, KeyError, TypeError, ValueError):
-                oddities.note("`dailySpend` cannot be read in", _LEFT_OUT, unit="entry")
+                oddities.note("`dailySpend` cannot be read in", _LEFT_OUT, unit="item")
                 continue
             yield user_id, spend_date, cents
 
@@ -223,11 +223,11 @@ def read_pooled_usage(
     pool = {f"pool.{key}": value for key, value in answer.payload["pool"].items()}
     teams: list[Any] = answer.payload["teams"] or [{}]
     table = OptionalTable("pooled_usage", POOLED_USAGE_PATH, POOLED_USAGE_FIELDS, _snapshot_of(team))
-    ids = [str(entry.get("teamId")) if type(entry) is dict else None for entry in teams]
-    own = api_team_id if api_team_id is not None or len(answer.payload["teams"]) != 1 else ids[0]
+    is_only_one = api_team_id is None and len(answer.payload["teams"]) == 1
+    own = [is_only_one or (type(entry) is dict and str(entry.get("teamId")) == api_team_id) for entry in teams]
     table.add(
         [pool | entry if type(entry) is dict else entry for entry in teams],
-        is_own_team=pa.array([own is not None and one == own for one in ids], FLAG),
+        is_own_team=pa.array(own, FLAG),
     )
     return OptionalAnswer({"pooled_usage": table.table()}, answer.date, oddities=table.oddities.sentences())
 

@@ -51,7 +51,7 @@ def whole_list(
     Args:
         begin: an empty table, for each attempt.
         add: one page into it.
-        keys: the keys that tell one entry from another.
+        keys: the keys that tell one entry from another; none of them: everything it holds.
         is_count_of_rows: False where the count is one of different entries (people with several days each), some of
             which may have no row.
         about: what must stay the same from the first page to the last, such as the cycle.
@@ -63,12 +63,13 @@ def whole_list(
         table = begin()
         first = last = ask(1)
         add(table, first.rows)
-        seen = {_identity(row, keys) for row in first.rows}
+        seen = _identities(first.rows, keys, is_count_of_rows)
         number, is_in_order = 1, first.page == 1
-        while is_in_order and last.has_next_page and last.rows:
+        # never past what was announced: a server may say of every page that another one follows
+        while is_in_order and last.has_next_page and last.rows and len(seen) < first.total_count:
             number += 1
             last = ask(number)
-            here = {_identity(row, keys) for row in last.rows}
+            here = _identities(last.rows, keys, is_count_of_rows)
             is_in_order = last.page == number and seen.isdisjoint(here)
             seen |= here
             add(table, last.rows)
@@ -82,6 +83,12 @@ def whole_list(
     )
 
 
-def _identity(row: Any, keys: tuple[str, ...]) -> bytes:
-    named = [row.get(key) for key in keys] if type(row) is dict else []
-    return orjson.dumps(row if all(value is None for value in named) else named, option=orjson.OPT_SORT_KEYS)
+def _identities(rows: list[Any], keys: tuple[str, ...], is_count_of_rows: bool) -> set[bytes]:
+    """What tells the entries apart: their keys; of one that has none of them all it holds, or that it is nobody."""
+    found = set()
+    for row in rows:
+        named = [row.get(key) for key in keys] if type(row) is dict else []
+        has_a_name = any(value is not None for value in named)
+        if has_a_name or is_count_of_rows:
+            found.add(orjson.dumps(named if has_a_name else row, option=orjson.OPT_SORT_KEYS))
+    return found

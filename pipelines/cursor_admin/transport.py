@@ -119,7 +119,8 @@ class ReadOnlyTransport:
         self._limiters = _limiters(rate_limit_per_minute, rate_limit_shared, rate_limit_window_seconds)
         # The adapter is used without a requests.Session, which adds what must not happen here: it follows redirects,
         # keeps cookies, and replaces our Authorization header by what ~/.netrc holds for the host.
-        self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=8, pool_block=True, max_retries=0)
+        # More connections than anybody has threads: one that waits for a free one is not woken when the pool is closed.
+        self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=16, pool_block=True, max_retries=0)
         self._proxies = {} if self._host in settings.LOOPBACK_HOSTS else get_environ_proxies(self.base_url)
         self._verify = certificates()
         self._closed = threading.Event()

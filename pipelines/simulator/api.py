@@ -55,14 +55,19 @@ def pooled_usage(ask: Ask) -> Answer:
     totals = organisation.period_totals(start_ms, ask.clock.now_ms + 1, ask.clock)
     used = round(sum(activity.overall for activity in totals.values()) / MICRO)
     limit = 6_000_000
+    siblings = organisation.behaviour.pool_siblings
+    pool_used = used + sum(cents for _, cents, _ in siblings)
     pool = {
         "limitCents": limit,
-        "usedCents": used,
-        "remainingCents": max(0, limit - used),
+        "usedCents": pool_used,
+        "remainingCents": max(0, limit - pool_used),
         "contractStartDate": iso(start_ms),
         "contractEndDate": iso(start_ms + 365 * 86_400_000 - 1),
     }
-    return json_answer({"pool": pool, "teams": [{"teamId": organisation.team_id, "usedCents": used}]})
+    teams = []
+    for team_id, cents, budget in ((organisation.team_id, used, organisation.behaviour.pool_budget_cents), *siblings):
+        teams.append({"teamId": team_id, "usedCents": cents} | ({} if budget is None else {"budgetLimitCents": budget}))
+    return json_answer({"pool": pool, "teams": teams})
 
 
 ROUTES = (

@@ -66,6 +66,7 @@ class Behaviour:
     spend_basis: str = "overall"  # of a group's spendCents: 'overall' or 'on_demand'
     numeric_member_ids: bool = False  # ids as they were before mid-2026
     undocumented_spend_fields: bool = False
+    billing_tiers: tuple[str, ...] = ("standard",)  # on undocumented spend rows, in turn
     glitches: tuple[Glitch, ...] = ()
 
     # audit log, AI code
@@ -75,7 +76,12 @@ class Behaviour:
     shuffled_csv_columns: bool = False
     amended_commits: bool = True  # a hash that appears again with a later createdAt
 
+    # the organization's pool, of which this team is one part
+    pool_budget_cents: int | None = None  # of this team
+    pool_siblings: tuple[tuple[int, int, int | None], ...] = ()  # other teams: id, used cents, budget in cents
+
     # limits and keys
+    unavailable_routes: frozenset[str] = frozenset()  # 403: paths, or beginnings of paths with a * behind
     rate_window_seconds: float = 60.0
     rate_shared: bool = False  # one bucket for every endpoint
     retry_after: str | None = None  # on a 429: None, 'seconds' or 'date'
@@ -102,6 +108,11 @@ class Behaviour:
             amended_commits=False,
             daily_usage_holes=False,
         )
+
+
+def matches(pattern: str, path: str) -> bool:
+    """Whether it is this path, or begins as the pattern does before its `*`."""
+    return path.startswith(pattern[:-1]) if pattern.endswith("*") else path == pattern
 
 
 FAULT_KINDS = frozenset(
@@ -134,7 +145,7 @@ class Fault:
             raise ValueError(f"Unknown kind of fault {self.kind!r}; known are {', '.join(sorted(FAULT_KINDS))}.")
 
     def matches(self, path: str) -> bool:
-        return path.startswith(self.path[:-1]) if self.path.endswith("*") else path == self.path
+        return matches(self.path, path)
 
     def strikes(self) -> bool:
         """Counts one matching request; true when this one gets the fault."""

@@ -42,6 +42,9 @@ def spoil(answer: Answer, fault: Fault, method: str, path: str) -> tuple[Answer 
 def _reshaped(answer: Answer, fault: Fault, rows_key: str) -> Answer:
     if answer.status != 200:
         return answer
+    if answer.content_type.startswith("text/csv"):
+        heading = fault.key or "commit_hash"  # a column of another name is one that is missing
+        return replace(answer, body=answer.body.replace(heading.encode(), b"unheard_of", 1))
     payload = json.loads(answer.body)
     if fault.kind == "missing_key":
         _change(payload, fault.key or rows_key, remove=True)

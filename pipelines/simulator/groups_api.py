@@ -8,6 +8,7 @@ from datetime import date
 from typing import Any
 
 from pipelines.simulator.answers import Answer, Ask, RefusalError, json_answer, page_count, page_of
+from pipelines.simulator.behaviour import Behaviour
 from pipelines.simulator.instants import DAY_MS, day_of, iso, iso_or_none, to_ms
 from pipelines.simulator.organisation import NO_STINT, Activity, Organisation, Totals
 from pipelines.simulator.people import UNASSIGNED_ID, Account, Group, Stint
@@ -232,38 +233,41 @@ def spend(ask: Ask) -> Answer:
         by_user[actor].add(activity)
     term = str(ask.body.get("searchTerm") or "").lower()
     rows = []
-    for account in organisation.roster.accounts.values():
+    tiers = organisation.behaviour.billing_tiers
+    for number, account in enumerate(organisation.roster.accounts.values()):
         gone = account.removed_ms is not None and account.removed_ms <= now_ms
         if account.joined_ms > now_ms or (gone and by_user[account.user_id].overall == 0):
             continue
         if term and term not in account.email.lower() and term not in account.name.lower():
             continue
-        rows.append(
-            _spend_row(account, by_user[account.user_id], now_ms, organisation.behaviour.undocumented_spend_fields)
-        )
+        tier = tiers[number % len(tiers)]
+        rows.append(_spend_row(account, by_user[account.user_id], now_ms, organisation.behaviour, tier))
     sort_by, ascending = ask.body.get("sortBy", "date"), ask.body.get("sortDirection", "desc") == "asc"
     if sort_by not in ("amount", "date", "user"):
         raise RefusalError(400, "Invalid sortBy")
     order = {
         "amount": lambda row: row["overallSpendCents"],
         "user": lambda row: row["email"].lower(),
-        "date": lambda row: row["userId"],
+        "date": lambda row: str(row["userId"]),
     }
     rows.sort(key=order[sort_by], reverse=not ascending)
+    extra = {"limitedUsersCount": 0} if organisation.behaviour.undocumented_spend_fields else {}
     return json_answer(
         {
             "teamMemberSpend": page_of(rows, page, size),
             "subscriptionCycleStart": start_ms,
             "totalMembers": len(rows),
             "totalPages": page_count(len(rows), size),
+            **extra,
         }
     )
 
 
-def _spend_row(account: Account, activity: Activity, now_ms: int, undocumented: bool) -> _Row:
+def _spend_row(account: Account, activity: Activity, now_ms: int, behaviour: Behaviour, tier: str) -> _Row:
+    undocumented = behaviour.undocumented_spend_fields
     removed = account.removed_ms is not None and account.removed_ms <= now_ms
     row: _Row = {
-        "userId": account.user_id,
+        "userId": account.numeric_id if behaviour.numeric_member_ids else account.user_id,
         "name": account.name,
         "email": account.email,
         "role": "removed" if removed and undocumented else account.role_at(now_ms),
@@ -275,7 +279,7 @@ def _spend_row(account: Account, activity: Activity, now_ms: int, undocumented: 
         "effectivePerUserLimitDollars": 150,
     }
     if undocumented:
-        row |= {"includedSpendCents": cents_number(activity.overall - activity.on_demand), "billingTier": "standard"}
+        row |= {"includedSpendCents": cents_number(activity.overall - activity.on_demand), "billingTier": tier}
         row |= {"removedAt": iso_or_none(account.removed_ms if removed else None)}
     return row
 

@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pipelines.simulator.answers import Answer, Ask, RefusalError, json_answer, refusal_answer
 from pipelines.simulator.api import ANY, ORGANIZATION, Route, find_route
-from pipelines.simulator.behaviour import Fault
+from pipelines.simulator.behaviour import Fault, matches
 from pipelines.simulator.events_api import overlaps_open_hour
 from pipelines.simulator.faults import spoil
 from pipelines.simulator.instants import from_ms, to_ms
@@ -149,6 +149,8 @@ class SimulatorServer:
         try:
             route, values = find_route(method, path)
             key = self._check_key(headers.get("Authorization") or "", route)
+            if any(matches(pattern, path) for pattern in self.organisation.behaviour.unavailable_routes):
+                raise RefusalError(403, "Enterprise access required")
             ask = Ask(self.organisation, self.clock, path, values, query, body)
             if route.cached:
                 answer = _tagged(route.answer(ask))
