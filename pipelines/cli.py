@@ -24,6 +24,7 @@ from rich.console import Console
 
 from pipelines import backup as backups
 from pipelines import close as closing
+from pipelines import doctor as doctors
 from pipelines import report as reports
 from pipelines import status as statuses
 from pipelines import status_text
@@ -32,7 +33,7 @@ from pipelines.errors import ApiError, ChargebackError, ConfigError, LockedError
 from pipelines.nightly import RunOptions
 from pipelines.nightly import run as run_night
 from pipelines.paths import data_paths
-from pipelines.runs import Clock, file_error_message, new_run_id, usable
+from pipelines.runs import Clock, Progress, file_error_message, new_run_id, usable
 
 OK, FAILED, WRONG_USE, LOCKED = 0, 1, 2, 75
 WIDTH_WITHOUT_TERMINAL = 160
@@ -220,6 +221,22 @@ def status(form: str) -> int:
     else:
         status_text.print_status(found, _stdout())
     return OK if found.is_well else FAILED
+
+
+@cli.command(epilog=_example("chargeback doctor --probe"))
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option("--probe", is_flag=True, help="Ask the API what its reference leaves open; writes a file of findings.")
+def doctor(form: str, probe: bool) -> int:
+    """Check key, routes, settings, seeds, permissions and files, and say what to fix; exit 1 when something fails."""
+    with Progress() as progress:
+        found = doctors.examine(progress)
+        if probe:
+            found += doctors.write_probe(progress)
+    if form == "json":
+        click.echo(doctors.as_json(found), nl=False)
+    else:
+        doctors.print_findings(found, _stdout())
+    return OK if doctors.is_well(found) else FAILED
 
 
 @cli.command(epilog=_example("chargeback simulate --port 8377 --now 2026-11-16T02:00:00Z"))

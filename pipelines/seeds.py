@@ -171,8 +171,19 @@ def read_seeds(paths: DataPaths) -> dict[str, list[SeedRow]]:
     Raises:
         ConfigError: a wrong header or a row that cannot be used; names file, line, column and what is wanted.
     """
+    return _read_seeds(paths, list(SEEDS))
+
+
+def read_present_seeds(paths: DataPaths) -> tuple[dict[str, list[SeedRow]], list[str]]:
+    """All seed rows, checked as by `read_seeds`, and the names of the files that are not there yet: they hold none."""
+    missing = [f"{name}.csv" for name in SEEDS if not (paths.seeds_dir / f"{name}.csv").exists()]
+    rows = _read_seeds(paths, [name for name in SEEDS if f"{name}.csv" not in missing])
+    return {name: rows.get(name, []) for name in SEEDS}, missing
+
+
+def _read_seeds(paths: DataPaths, names: list[str]) -> dict[str, list[SeedRow]]:
     problems: list[str] = []
-    seeds = {name: _read_seed(paths.seeds_dir / f"{name}.csv", name, problems) for name in SEEDS}
+    seeds = {name: _read_seed(paths.seeds_dir / f"{name}.csv", name, problems) for name in names}
     if problems:
         shown = problems[:MOST_PROBLEMS_SHOWN]
         if len(problems) > len(shown):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import re
 import threading
 import time
 from collections import Counter
@@ -41,6 +42,7 @@ log = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 1 << 18
 _ERROR_BODY_BYTES = 1 << 16
+_LIMIT_HEADER = re.compile(r"(x-)?rate-?limit(-[a-z-]{1,40})?|retry-after")
 
 # From path, content type and body to what was sent, or to the reason why nobody can read it.
 _Parser = Callable[[str, str | None, bytes], Any]
@@ -48,12 +50,16 @@ _Parser = Callable[[str, str | None, bytes], Any]
 
 @dataclass(frozen=True)
 class ClientStats:
-    """What a client did so far. `limiter_seconds` is summed over threads."""
+    """What a client did so far. `limiter_seconds` is summed over threads.
+
+    `limit_headers` are the names of headers of answers that tell of limits; none is documented.
+    """
 
     requests: Mapping[str, int] = field(default_factory=dict)  # path template -> requests sent
     retries: int = 0
     throttled: int = 0  # answers with 429
     limiter_seconds: float = 0.0
+    limit_headers: frozenset[str] = frozenset()
 
     @property
     def request_count(self) -> int:
@@ -124,6 +130,7 @@ class ReadOnlyTransport:
         self._retries = 0
         self._throttled = 0
         self._limiter_seconds = 0.0
+        self._limit_headers: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(base_url={self.base_url!r})"  # never the key
@@ -147,7 +154,8 @@ class ReadOnlyTransport:
     def stats(self) -> ClientStats:
         """A copy of the counters, consistent in itself."""
         with self._lock:
-            return ClientStats(dict(self._requests), self._retries, self._throttled, self._limiter_seconds)
+            counters = (self._retries, self._throttled, self._limiter_seconds, self._limit_headers)
+            return ClientStats(dict(self._requests), *counters)
 
     def request(
         self,
@@ -251,6 +259,9 @@ class ReadOnlyTransport:
             finally:
                 self._limiters[read.path].release()  # the server has counted it, whatever the body brings
             self._has_answered = True
+            if found := [name.lower() for name in response.headers if _LIMIT_HEADER.fullmatch(name.lower())]:
+                with self._lock:
+                    self._limit_headers |= frozenset(found)
             if response.status_code != 200:
                 return self._refused(response, path, deadline)
             body = self._read_body(response, deadline)
