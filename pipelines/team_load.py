@@ -148,7 +148,7 @@ class TeamLoad:
         )
         beside = {
             "the audit log": audit_log,
-            "what no bill rests on": days.submit(optional.read),
+            "the optional routes": days.submit(optional.read),
             "the details of billing groups": days.submit(optional.read_details, snapshots),
         }
         reader = WindowReader(self.client, team=team, spool_dir=self.spool_dir, pool=pages)
