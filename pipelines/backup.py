@@ -51,7 +51,7 @@ LEDGERS = {
     "usage_events": ("batch_id", "load_windows"),
     "closed_daily_charges": ("close_id", CLOSED_MONTHS),
     "closed_monthly_chargeback": ("close_id", CLOSED_MONTHS),
-    **{table: ("batch_id", "stream_reads") for table in STREAM_TABLES.values()},
+    **dict.fromkeys(STREAM_TABLES.values(), ("batch_id", "stream_reads")),
     **{table: (column, "snapshot_reads") for table, column in BATCH_COLUMNS.items() if column == "snapshot_id"},
 }
 # Tables whose old months rest: a file per month, so that most of a backup is the one of the night before.
