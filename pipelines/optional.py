@@ -1,4 +1,4 @@
-"""What a night reads beside the bill: routes that not every key may use and without which every amount is the same.
+"""What a night reads beside the bill: routes that not every key may use, and without which usage costs the same.
 
 No such route can lose a night. One that was never let in is unavailable, which is said once; one that fails is told
 with its reason, and the night goes on. Only a route that used to answer and is refused now fails the run, in the end:
@@ -66,6 +66,7 @@ class OptionalReader:
 
     Args:
         client: with the organisation's key, if there is one: without it, the pool is not asked for.
+        batch_prefix: what names the batches of this team in this run.
         now: the run's clock, UTC without zone.
     """
 
@@ -77,11 +78,11 @@ class OptionalReader:
         *,
         start_date: date,
         since: date | None,
-        run_id: str,
+        batch_prefix: str,
         now: datetime,
     ) -> None:
         self._client, self._team, self._ledger = client, team, ledger
-        self._start_date, self._since, self._run_id, self._now = start_date, since, run_id, now
+        self._start_date, self._since, self._batch_prefix, self._now = start_date, since, batch_prefix, now
         self._answered: set[str] = set()  # tonight, before a later request of the same route
         self._named: set[str] = set()
         self._has_csv = True
@@ -167,7 +168,7 @@ class OptionalReader:
             windows.append((today, today))
         for first_day, last_day in reversed(windows):
             asked = (resource, datetime.combine(first_day, time.min), min(end_of(last_day), self._now))
-            batch_id = f"{self._run_id}-{resource}-{first_day:%Y%m%d}"
+            batch_id = f"{self._batch_prefix}-{resource}-{first_day:%Y%m%d}"
             try:
                 answer = ask(first_day, last_day, batch_id)
             except IncompleteWindowError as error:
@@ -187,7 +188,7 @@ class OptionalReader:
     def _put_failed_window(self, asked: tuple[str, datetime, datetime], error: ApiError) -> None:
         resource, start_at, end_at = asked
         outcome = self._without_answer(resource, error)
-        if outcome == "unavailable":  # all of it, back to the first day
+        if outcome == "unavailable" and resource not in self._ledger.unavailable:  # all of it, back to the first day
             start_at = datetime.combine(self._start_date, time.min)
         self._finished.put(StreamRead(resource, start_at, end_at, outcome, self._now, detail=str(error)))
 
@@ -219,9 +220,7 @@ class OptionalReader:
             self._finished.put(("failed", f"{self._team.team}: {resource} used to answer and is refused now: {error}"))
             return "failed"
         if resource not in self._ledger.unavailable:
-            self._once(
-                "notice", f"{resource} is not available to this key, and every amount is the same without: {error}"
-            )
+            self._once("notice", f"{resource} is not available to this key; what compares with it stays empty. {error}")
         return "unavailable"
 
     def _name_oddities(self, answer: OptionalAnswer) -> None:
@@ -235,11 +234,11 @@ class OptionalReader:
             self._finished.put((kind, f"{self._team.team}: {text}"))
 
 
-def judge_optional(reads: list[SnapshotRead], ledger: Ledger, team: str, run_id: str) -> Verdicts:
+def judge_optional(reads: list[SnapshotRead], ledger: Ledger, team: str, batch_prefix: str) -> Verdicts:
     """What becomes of these snapshots: new content, or unchanged since the last accepted answer about that cycle.
 
-    There is no shrink guard as for groups and members: no amount rests on these answers, and an answer that shrank is
-    what Cursor shows, which is all that they are read for.
+    There is no shrink guard as for groups and members, on which it rests who pays: these answers are compared with the
+    bill, and one that shrank is what Cursor shows, which is all that they are read for.
     """
     verdicts = Verdicts()
     for read in reads:
@@ -249,7 +248,7 @@ def judge_optional(reads: list[SnapshotRead], ledger: Ledger, team: str, run_id:
             "cycle_start_at": read.cycle[0],
             "cycle_end_at": read.cycle[1],
             "is_current_cycle": True,
-            "row_count": sum(table.num_rows for table in read.tables.values()),
+            "row_count": sum(table.num_rows for table in read.tables.values()) if read.outcome is None else None,
             "current_member_count": 0,
             "detail": read.detail,
             "read_at": read.read_at,
@@ -260,12 +259,12 @@ def judge_optional(reads: list[SnapshotRead], ledger: Ledger, team: str, run_id:
         digest = table_digest(*(read.tables[name] for name in sorted(read.tables)))
         accepted = [one for one in ledger.snapshots.get(read.resource, []) if one.is_accepted]
         last = accepted[-1] if accepted else None
-        is_same = last is not None and (last.digest, last.cycle_start_at) == (digest, read.cycle[0])
-        snapshot_id = last.snapshot_id if last is not None and is_same else f"{run_id}-{read.resource}"
-        if not is_same:
+        if last is not None and last.snapshot_id and (last.digest, last.cycle_start_at) == (digest, read.cycle[0]):
+            outcome, snapshot_id = "unchanged", last.snapshot_id
+        else:
+            outcome, snapshot_id = "landed", f"{batch_prefix}-{read.resource}"
             for name, table in read.tables.items():
                 verdicts.tables.setdefault(name, []).append(with_snapshot_id(table, snapshot_id))
                 verdicts.snapshot_counts[name, snapshot_id] = table.num_rows
-        outcome = "unchanged" if is_same else "landed"
         verdicts.rows.append({**row, "snapshot_id": snapshot_id, "outcome": outcome, "digest": digest})
     return verdicts

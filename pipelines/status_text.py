@@ -32,7 +32,7 @@ def print_status(status: Status, console: Console) -> None:
     for hint in status.hints:
         say(f"Hint: {hint}")
     if status.unavailable:
-        say(f"Not available to the key, and not needed for any amount: {', '.join(status.unavailable)}")
+        say(f"Not available to the key, which needs nobody: {', '.join(status.unavailable)}")
     if status.published:
         say(
             f"\nPublished {_short(str(status.published['published_at']))} by {status.published['run_id']}: "
