@@ -1,8 +1,8 @@
--- Grain: one row per user and snapshot of the current cycle's spend.
+-- Grain: one row per user and snapshot of what members spent.
 select
     team,
     snapshot_id,
-    nullif(trim(user_id), '') as user_id,
+    user_id,
     nullif(lower(trim(user_email)), '') as user_email,
     name as user_name,
     role,
