@@ -7,6 +7,24 @@ from typing import Any
 
 from tests.warehouse import Warehouse
 
+CONTROLS = (
+    "stg_cursor_admin__daily_usage",
+    "stg_cursor_admin__ai_commits",
+    "int_ai_lines_by_day",
+    "int_person_activity_days",
+    "int_person_directory_groups",
+    "int_stream_days_read",
+    "int_user_ids",
+    "dim_users",
+    "dim_models",
+    "dim_billing_groups",
+    "dim_service_accounts",
+    "mart_repository_costs",
+    "mart_service_account_findings",
+    "mart_unassigned_spend",
+    "mart_unused_seats",
+)
+
 
 class OptionalRoutes(Warehouse):
     """A warehouse whose loader also read directory groups, the blocklist, spend, daily usage and commits."""
@@ -48,3 +66,11 @@ class OptionalRoutes(Warehouse):
                 }
             ],
         )
+
+    def build_untested(self) -> None:
+        self.build("--exclude-resource-type", "unit_test", "--exclude-resource-type", "test")
+
+    def build_and_test_controls(self) -> None:
+        """Everything is built, and what the optional routes lead to is tested over all of history."""
+        self.build_untested()
+        self.build("--select", *CONTROLS, "--exclude-resource-type", "unit_test", full_tests=True)

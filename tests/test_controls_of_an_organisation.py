@@ -96,9 +96,7 @@ def warehouse(
             "(select max(read_number) from raw.snapshot_reads), (select max(read_number) from raw.stream_reads))"
         ).fetchall()[0]
     read_optional_routes(w, Client(company.server), commits)
-    w.build("--exclude-resource-type", "unit_test", "--exclude-resource-type", "test")
-    marts = ("mart_repository_costs", "mart_unassigned_spend", "mart_unused_seats", "mart_service_account_findings")
-    w.build("--select", *marts, "dim_models", "--exclude-resource-type", "unit_test", full_tests=True)
+    w.build_and_test_controls()
     return w
 
 

@@ -17,24 +17,6 @@ from tests.warehouse import days
 
 ADA, BOB, CY, DEE, EVE, FLO = (f"{name}@example.com" for name in ("ada", "bob", "cy", "dee", "eve", "flo"))
 FIRST_NIGHT, SECOND_NIGHT = "2026-11-19 02:00", "2026-11-20 01:00"
-WITHOUT_TESTS = ("--exclude-resource-type", "unit_test", "--exclude-resource-type", "test")
-CONTROLS = (
-    "stg_cursor_admin__daily_usage",
-    "stg_cursor_admin__ai_commits",
-    "int_ai_lines_by_day",
-    "int_person_activity_days",
-    "int_person_directory_groups",
-    "int_stream_days_read",
-    "int_user_ids",
-    "dim_users",
-    "dim_models",
-    "dim_billing_groups",
-    "dim_service_accounts",
-    "mart_repository_costs",
-    "mart_service_account_findings",
-    "mart_unassigned_spend",
-    "mart_unused_seats",
-)
 CONSERVED = """
     with differences as (
         select team, charge_date, actor_type, user_email, usage_cents, billed_cents from marts.fct_daily_charges
@@ -44,12 +26,6 @@ CONSERVED = """
     select team, charge_date, actor_type, user_email, sum(usage_cents), sum(billed_cents) from differences
     group by all having sum(usage_cents) <> 0 or sum(billed_cents) <> 0
 """
-
-
-def build(w: OptionalRoutes) -> None:
-    """Everything is built, and what this file is about is tested with all its history."""
-    w.build(*WITHOUT_TESTS)
-    w.build("--select", *CONTROLS, "--exclude-resource-type", "unit_test", full_tests=True)
 
 
 def event(user_email: str | None, cents: str, **columns: Any) -> dict[str, Any]:
@@ -235,9 +211,9 @@ def second_night(w: OptionalRoutes) -> None:
 def warehouse(tmp_path_factory: pytest.TempPathFactory) -> OptionalRoutes:
     built = OptionalRoutes(tmp_path_factory.mktemp("controls"), start_date="2026-10-02")
     first_night(built)
-    built.build(*WITHOUT_TESTS)
+    built.build_untested()
     second_night(built)
-    build(built)
+    built.build_and_test_controls()
     return built
 
 
@@ -409,7 +385,7 @@ def test_routes_that_never_answered_leave_answers_that_say_not_known(tmp_path: P
         w.read_events(day, EVENTS.get(day, []), "2026-11-03 02:00")
     for resource in ("member_spend", "directory_groups", "repository_blocklists"):
         w.read_snapshot(resource, "2026-11-03 02:00", {}, outcome="unavailable")
-    build(w)
+    w.build_and_test_controls()
     assert w.rows(CONSERVED) == []
     assert w.rows("select distinct repository_name, is_blocked, has_commit_data from marts.mart_repository_costs") == [
         ("(no repository)", None, False)

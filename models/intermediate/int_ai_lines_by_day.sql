@@ -1,5 +1,7 @@
 -- Grain: one row per team, UTC day, person and repository with lines that AI wrote.
 -- A commit counts once, as it was seen last, on the day it was made: amending it later moves no cost to another day.
+{{ config(materialized='table') }}
+
 with
 
 commits as (
