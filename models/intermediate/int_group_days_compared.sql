@@ -1,6 +1,8 @@
 -- Grain: one row per team, billing group and complete day of the last 13 weeks, beside the group's own days of the same
 -- kind in the eight weeks before it. A day without usage is a day of nothing, from the group's first usage on.
--- Compared are medians, so that one odd day does not make the next one look usual.
+-- Compared are medians, so that one odd day does not make the next one look usual. A table, as its tests read it too.
+{{ config(materialized='table') }}
+
 with
 
 complete_days as (

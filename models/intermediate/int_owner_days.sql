@@ -1,5 +1,8 @@
 -- Grain: one row per team, day and owner: the whole team, each billing group, each service account.
 -- A service account's cost stands in its group's row too: owners of different types are never added up.
+-- A table: forecasts, their back-test and anomalies all read it, and fct_daily_charges is read once a night for them.
+{{ config(materialized='table') }}
+
 with
 
 daily_charges as (
