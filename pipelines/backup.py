@@ -26,11 +26,19 @@ import pendulum
 from pipelines import close_ledger, publish
 from pipelines.close_ledger import CLOSED_MONTHS, month_after
 from pipelines.errors import ConfigError, FileError
-from pipelines.landing import RAW_SCHEMAS, WAREHOUSE_CONFIG, Landing, add_missing_tables, fresh_working_dir
+from pipelines.landing import (
+    BATCH_COLUMNS,
+    RAW_SCHEMAS,
+    WAREHOUSE_CONFIG,
+    Landing,
+    add_missing_tables,
+    fresh_working_dir,
+)
 from pipelines.paths import DataPaths
 from pipelines.publish import sync
 from pipelines.runs import make_private_folder, prepare_data_folder, run_lock
 from pipelines.seeds import SEEDS
+from pipelines.streams import STREAM_TABLES
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -41,15 +49,18 @@ FILE_NAME = re.compile(r"(raw|seeds)/\w+(-\d{4}-\d{2})?\.(parquet|csv)")
 # Rows count only if their ledger says so: table -> (column, ledger).
 LEDGERS = {
     "usage_events": ("batch_id", "load_windows"),
-    "billing_groups": ("snapshot_id", "snapshot_reads"),
-    "billing_group_members": ("snapshot_id", "snapshot_reads"),
-    "members": ("snapshot_id", "snapshot_reads"),
-    "audit_events": ("batch_id", "stream_reads"),
     "closed_daily_charges": ("close_id", CLOSED_MONTHS),
     "closed_monthly_chargeback": ("close_id", CLOSED_MONTHS),
+    **dict.fromkeys(STREAM_TABLES.values(), ("batch_id", "stream_reads")),
+    **{table: (column, "snapshot_reads") for table, column in BATCH_COLUMNS.items() if column == "snapshot_id"},
 }
 # Tables whose old months rest: a file per month, so that most of a backup is the one of the night before.
-MONTHS_OF = {"usage_events": "usage_date", "audit_events": "occurred_at"}
+MONTHS_OF = {
+    "usage_events": "usage_date",
+    "audit_events": "occurred_at",
+    "daily_usage": "usage_date",
+    "ai_commits": "created_at",
+}
 
 
 @dataclass(frozen=True)
@@ -183,6 +194,8 @@ def _pieces(connection: duckdb.DuckDBPyConnection, table: str) -> list[tuple[str
     return [
         # a range, not an equation of months: the engine skips what lies outside
         (f"raw/{table}-{one:%Y-%m}.parquet", f"{counts} and {column} >= '{one}' and {column} < '{month_after(one)}'")
+        if one is not None
+        else (f"raw/{table}.parquet", f"{counts} and {column} is null")  # a row whose time nobody could read
         for (one,) in months
     ]
 

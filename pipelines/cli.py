@@ -27,6 +27,7 @@ from pipelines import close as closing
 from pipelines import doctor as doctors
 from pipelines import report as reports
 from pipelines import status as statuses
+from pipelines import status_text
 from pipelines.config import Settings, TeamSettings, configured_keys, load_settings, load_team_settings
 from pipelines.errors import ApiError, ChargebackError, ConfigError, LockedError, RefusedRequestError
 from pipelines.nightly import RunOptions
@@ -216,9 +217,9 @@ def status(form: str) -> int:
     """Say how fresh and complete the numbers are; exit 1 when something needs a person."""
     found = statuses.read_status(load_settings())
     if form == "json":
-        click.echo(statuses.as_json(found), nl=False)
+        click.echo(status_text.as_json(found), nl=False)
     else:
-        statuses.print_status(found, _stdout())
+        status_text.print_status(found, _stdout())
     return OK if found.is_well else FAILED
 
 

@@ -1,4 +1,4 @@
-"""What a night reads beside the bill: routes that not every key may use and without which every amount is the same.
+"""What a night reads beside the bill: routes that not every key may use, and without which usage costs the same.
 
 No such route can lose a night. One that was never let in is unavailable, which is said once; one that fails is told
 with its reason, and the night goes on. Only a route that used to answer and is refused now fails the run, in the end:
@@ -187,7 +187,7 @@ class OptionalReader:
     def _put_failed_window(self, asked: tuple[str, datetime, datetime], error: ApiError) -> None:
         resource, start_at, end_at = asked
         outcome = self._without_answer(resource, error)
-        if outcome == "unavailable":  # all of it, back to the first day
+        if outcome == "unavailable" and resource not in self._ledger.unavailable:  # all of it, back to the first day
             start_at = datetime.combine(self._start_date, time.min)
         self._finished.put(StreamRead(resource, start_at, end_at, outcome, self._now, detail=str(error)))
 
@@ -219,9 +219,7 @@ class OptionalReader:
             self._finished.put(("failed", f"{self._team.team}: {resource} used to answer and is refused now: {error}"))
             return "failed"
         if resource not in self._ledger.unavailable:
-            self._once(
-                "notice", f"{resource} is not available to this key, and every amount is the same without: {error}"
-            )
+            self._once("notice", f"{resource} is not available to this key; what compares with it stays empty. {error}")
         return "unavailable"
 
     def _name_oddities(self, answer: OptionalAnswer) -> None:
@@ -238,8 +236,8 @@ class OptionalReader:
 def judge_optional(reads: list[SnapshotRead], ledger: Ledger, team: str, run_id: str) -> Verdicts:
     """What becomes of these snapshots: new content, or unchanged since the last accepted answer about that cycle.
 
-    There is no shrink guard as for groups and members: no amount rests on these answers, and an answer that shrank is
-    what Cursor shows, which is all that they are read for.
+    There is no shrink guard as for groups and members, on which it rests who pays: these answers are compared with the
+    bill, and one that shrank is what Cursor shows, which is all that they are read for.
     """
     verdicts = Verdicts()
     for read in reads:
@@ -249,7 +247,7 @@ def judge_optional(reads: list[SnapshotRead], ledger: Ledger, team: str, run_id:
             "cycle_start_at": read.cycle[0],
             "cycle_end_at": read.cycle[1],
             "is_current_cycle": True,
-            "row_count": sum(table.num_rows for table in read.tables.values()),
+            "row_count": sum(table.num_rows for table in read.tables.values()) if read.outcome is None else None,
             "current_member_count": 0,
             "detail": read.detail,
             "read_at": read.read_at,

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import date, datetime
+from enum import IntEnum
 from typing import Any
 
+import duckdb
 import pendulum
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from pipelines import publish
 from pipelines.config import Settings
@@ -20,6 +18,26 @@ from pipelines.runs import RunRecord, read_runs, usable
 
 RUNS_SHOWN = 5
 DAYS_NAMED = 5
+CYCLES_BACK_DAYS = 100  # cycles that finance may still book; what was never explained in older ones is history
+
+
+class Severity(IntEnum):
+    """What to look at first: the lower, the worse."""
+
+    RUN = 1  # the last run failed, or a team in it
+    CHECKS = 2  # numbers that contradict each other were held back
+    MISSING = 3  # numbers are old, or days were never read
+    KEPT_ASIDE = 4  # answers that were not believed, and routes that gave none
+    SEEDS = 5  # tables that people edit
+    MONEY = 6  # complete numbers that somebody should explain
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Something that needs a person, with the next step."""
+
+    severity: Severity
+    message: str
 
 
 @dataclass(frozen=True)
@@ -34,14 +52,16 @@ class Coverage:
     last_complete_read_at: datetime | None
     missing_days: list[date]
     suspect_days: list[date]
-    is_refused: bool
+    last_status: str
 
 
 @dataclass
 class Status:
-    """`attention` is what needs a person, each with the next step; empty when all is well."""
+    """`attention` is what needs a person, the worst first; empty when all is well. `hints` are worth a thought."""
 
-    attention: list[str] = field(default_factory=list)
+    attention: list[Attention] = field(default_factory=list)
+    hints: list[str] = field(default_factory=list)
+    unavailable: list[str] = field(default_factory=list)
     last_good_run_at: str | None = None
     age_hours: float | None = None
     published: dict[str, Any] | None = None
@@ -55,6 +75,9 @@ class Status:
     def is_well(self) -> bool:
         return not self.attention
 
+    def needs(self, severity: Severity, message: str) -> None:
+        self.attention.append(Attention(severity, message))
+
 
 def read_status(settings: Settings) -> Status:
     """How things are. Never fails for a missing or broken file: that is what it reports."""
@@ -66,7 +89,8 @@ def read_status(settings: Settings) -> Status:
     try:
         _read_published(status, paths)
     except FileError as error:
-        status.attention.append(str(error))
+        status.needs(Severity.RUN, str(error))
+    status.attention.sort(key=lambda one: one.severity)  # within one severity, in the order found
     status.sizes = _sizes(paths)
     return status
 
@@ -79,35 +103,47 @@ def _judge_runs(status: Status, runs: list[RunRecord], stale_hours: int, now: pe
         assert isinstance(ended_at, pendulum.DateTime)
         status.age_hours = round((now - ended_at).total_seconds() / 3600, 1)
         if status.age_hours > stale_hours:
-            status.attention.append(
+            status.needs(
+                Severity.MISSING,
                 f"The last good run is {status.age_hours:.0f} hours old (CHARGEBACK__STALE_HOURS is {stale_hours}). "
-                "Look at the runs below and at the cron job."
+                "Look at the runs below and at the cron job.",
             )
     elif runs:
-        status.attention.append("No run has published yet. Look at the runs below.")
+        status.needs(Severity.MISSING, "No run has published yet. Look at the runs below.")
     else:
-        status.attention.append("Nothing has run yet. Run `chargeback run`, or `chargeback demo` for sample data.")
+        status.needs(
+            Severity.MISSING, "Nothing has run yet. Run `chargeback run`, or `chargeback demo` for sample data."
+        )
     if not runs:
         return
     last = runs[-1]
     if last.result != "ok":
-        status.attention.append(f"The last run ({last.command}, {last.run_id}) {last.result}: {last.error}")
+        status.needs(Severity.RUN, f"The last run ({last.command}, {last.run_id}) {last.result}: {last.error}")
+    if last.failing:
+        status.needs(Severity.CHECKS, f"Checks that did not pass: {', '.join(last.failing)}.")
     status.failing = last.failing
     status.warnings = last.warnings
     loaded = [one for one in runs if one.load is not None]
-    if loaded:
-        status.attention += [*loaded[-1].refused_snapshots, *loaded[-1].suspect_days]
+    if loaded and loaded[-1].load is not None:
+        load = loaded[-1]
+        if load is not last:  # else its own message names them
+            for failure in load.failed_teams:
+                status.needs(Severity.RUN, f"The last load ({load.run_id}) is without a team. {failure}")
+        for told in [*load.refused_snapshots, *load.suspect_days, *loaded[-1].load.get("failed_routes", [])]:
+            status.needs(Severity.KEPT_ASIDE, told)
     built = [one for one in runs if one.build is not None]
     if built and built[-1].build is not None:
-        status.attention += built[-1].build.get("seed_findings", [])
+        for finding in built[-1].build.get("seed_findings", []):
+            status.needs(Severity.SEEDS, finding)
 
 
 def _read_published(status: Status, paths: DataPaths) -> None:
     if not paths.published.exists():
         if status.last_good_run_at is not None:
-            status.attention.append(
+            status.needs(
+                Severity.RUN,
                 f"The published file {paths.published} is gone. Run `chargeback build`; "
-                f"the generation before is {paths.previous}."
+                f"the generation before is {paths.previous}.",
             )
         return
     publication = publish.read_publication(paths.published)
@@ -123,6 +159,7 @@ def _read_published(status: Status, paths: DataPaths) -> None:
             order by team, resource, coverage_date
             """
         ).fetchall()
+        _judge_money(status, connection)
     assert through is not None
     status.published = {
         "path": str(paths.published),
@@ -137,23 +174,104 @@ def _read_published(status: Status, paths: DataPaths) -> None:
     for row in rows:
         by_resource.setdefault((row[0], row[1]), []).append(row[2:])
     status.coverage = [_coverage(team, resource, days) for (team, resource), days in by_resource.items()]
+    told = status.runs[-1:]
     for one in status.coverage:
-        if one.missing_days and one.resource == "usage_events":
-            status.attention.append(
-                f"{one.team}: {len(one.missing_days)} days were never read completely ({_named(one.missing_days)}). "
-                f"Run `chargeback run --since {one.missing_days[0]}`."
+        _judge_coverage(status, one, told[0] if told else None)
+
+
+def _judge_coverage(status: Status, one: Coverage, last: RunRecord | None) -> None:
+    if one.missing_days and one.resource == "usage_events":
+        status.needs(
+            Severity.MISSING,
+            f"{one.team}: {len(one.missing_days)} days were never read completely ({_named(one.missing_days)}). "
+            f"Run `chargeback run --since {one.missing_days[0]}`.",
+        )
+    if one.suspect_days:
+        status.needs(
+            Severity.KEPT_ASIDE,
+            f"{one.team}: {len(one.suspect_days)} final days answered far fewer events and are kept as they were "
+            f"({_named(one.suspect_days)}). If that is right, run `chargeback run --accept-shrink "
+            f"--since {one.suspect_days[0]}`.",
+        )
+    if one.last_status == "refused" and not (last and last.refused_snapshots):
+        status.needs(
+            Severity.KEPT_ASIDE,
+            f"{one.team}: the last answer for {one.resource} shrank sharply and was refused; the one before is in "
+            "force. If it is right, run `chargeback run --accept-shrink`.",
+        )
+    if one.last_status == "failed" and not (last and (last.load or {}).get("failed_routes")):
+        status.needs(
+            Severity.KEPT_ASIDE,
+            f"{one.team}: {one.resource} could not be read last time; the answer before is in force. The reason is in "
+            "the log of that night; the next run asks again.",
+        )
+    if one.last_status == "unavailable":
+        status.unavailable.append(f"{one.team}: {one.resource}")
+
+
+def _judge_money(status: Status, connection: duckdb.DuckDBPyConnection) -> None:
+    """What the tables themselves say somebody should explain. A file that an older version published lacks some."""
+    tables = {
+        name
+        for (name,) in connection.execute(
+            f"select table_name from duckdb_tables() where schema_name = '{publish.MARTS}'"
+        ).fetchall()
+    }
+    if "mart_reconciliation" in tables:
+        for team, cycle, control, count in connection.execute(
+            """
+            select team, cycle_start_date, control, count(*)
+            from marts.mart_reconciliation
+            where
+                status = 'unexplained'
+                and cycle_start_date >= (
+                    select cast(published_at as date) - cast(? as integer) from marts.mart_publication
+                )
+            group by team, cycle_start_date, control
+            order by cycle_start_date desc, team, control
+            """,
+            [CYCLES_BACK_DAYS],
+        ).fetchall():
+            status.needs(
+                Severity.MONEY,
+                f"{team}: {control} of the cycle from {cycle} differs from ours for {count} of what it is about, and "
+                "nothing known explains it. Look at the rows 'unexplained' of marts.mart_reconciliation.",
             )
-        if one.suspect_days:
-            status.attention.append(
-                f"{one.team}: {len(one.suspect_days)} final days answered far fewer events and are kept as they were "
-                f"({_named(one.suspect_days)}). If that is right, run `chargeback run --accept-shrink "
-                f"--since {one.suspect_days[0]}`."
+    if "mart_budget_status" in tables:
+        for team, month, owner_type, owner in connection.execute(
+            """
+            select team, month, owner_type, coalesce(owner_name, owner_id)
+            from marts.mart_budget_status
+            where
+                budget_state = 'exceeded'
+                and month = (select cast(date_trunc('month', published_at) as date) from marts.mart_publication)
+            order by team, owner_type, 4
+            """
+        ).fetchall():
+            what = owner_type.replace("_", " ")
+            status.needs(
+                Severity.MONEY,
+                f"{team}: the {what} {owner} has used up its budget of {month:%Y-%m}. "
+                "Look at marts.mart_budget_status.",
             )
-        if one.is_refused and not any(run.refused_snapshots for run in status.runs[-1:]):
-            status.attention.append(
-                f"{one.team}: the last answer for {one.resource} shrank sharply and was refused; the one before is in "
-                "force. If it is right, run `chargeback run --accept-shrink`."
-            )
+    if "mart_service_account_findings" in tables:
+        found = connection.execute("select count(*) from marts.mart_service_account_findings").fetchone()
+        if found and found[0]:
+            status.hints.append(f"{found[0]} findings about service accounts: marts.mart_service_account_findings.")
+    if "fct_monthly_chargeback" in tables:
+        for team, group, usd in connection.execute(
+            """
+            select team, billing_group_name, sum(billed_usd)
+            from marts.fct_monthly_chargeback
+            where
+                billing_group_id in ('group_unassigned', 'unattributed')
+                and charge_month = (select cast(date_trunc('month', published_at) as date) from marts.mart_publication)
+            group by team, billing_group_name
+            having sum(billed_usd) > 0
+            order by team, billing_group_name
+            """
+        ).fetchall():
+            status.hints.append(f"{team}: {usd:,.2f} USD of this month are {group}: no group pays for them yet.")
 
 
 def _coverage(team: str, resource: str, days: list[tuple[Any, ...]]) -> Coverage:
@@ -169,7 +287,7 @@ def _coverage(team: str, resource: str, days: list[tuple[Any, ...]]) -> Coverage
         last_complete_read_at=max((read_at for _, _, read_at, _, _ in days if read_at is not None), default=None),
         missing_days=[day for day, day_status, _, _, is_closed in days if day_status == "missing" and is_closed],
         suspect_days=[day for day, _, _, suspects, _ in days if suspects],
-        is_refused=days[-1][1] == "refused",
+        last_status=days[-1][1],
     )
 
 
@@ -185,69 +303,3 @@ def _sizes(paths: DataPaths) -> dict[str, int]:
             if path.exists():
                 sizes[path.relative_to(paths.data_dir).as_posix()] = path.stat().st_size
     return sizes
-
-
-def as_json(status: Status) -> str:
-    """Everything, for a monitor."""
-    return json.dumps({"is_well": status.is_well, **asdict(status)}, indent=2, ensure_ascii=False, default=str) + "\n"
-
-
-def print_status(status: Status, console: Console) -> None:
-    """Everything, for a person: what needs them first."""
-
-    def say(text: str = "", style: str | None = None) -> None:
-        console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
-
-    if status.is_well:
-        say(f"All is well: last good run {status.age_hours:.1f} hours ago.", "green")
-    for line in status.attention:
-        say(f"! {line}", "bold red")
-    if status.published:
-        say(
-            f"\nPublished {_short(str(status.published['published_at']))} by {status.published['run_id']}: "
-            f"{status.published['data_from_date']} through {status.published['data_through_date']}"
-        )
-    if status.failing:
-        say(f"Failing: {', '.join(status.failing)}")
-    for warning in status.warnings:
-        say(f"Warning of the last run: {warning}", "yellow")
-    if status.coverage:
-        table = Table(
-            "Team",
-            "Resource",
-            "From",
-            "To",
-            "Days",
-            "Last complete read",
-            title="Coverage",
-            title_justify="left",
-            box=box.SIMPLE_HEAD,
-        )
-        for one in status.coverage:
-            days = ", ".join(f"{count} {name}" for name, count in sorted(one.days.items()))
-            read_at = _short(str(one.last_complete_read_at or ""))
-            table.add_row(one.team, one.resource, str(one.first_date), str(one.last_date), days, read_at)
-        console.print(table)
-    if status.runs:
-        table = Table(
-            "Run",
-            "Command",
-            "Now",
-            "Result",
-            "Events",
-            "Requests",
-            title="Last runs",
-            title_justify="left",
-            box=box.SIMPLE_HEAD,
-        )
-        for run in reversed(status.runs):
-            load = run.load or {}
-            counts = (str(load.get("events_landed", "")), str(load.get("requests", "")))
-            table.add_row(run.run_id, run.command, _short(run.now), run.result, *counts)
-        console.print(table)
-    for name, size in status.sizes.items():
-        say(f"{name}: {size / 1_000_000:,.1f} MB")
-
-
-def _short(moment: str) -> str:
-    return moment[:16].replace("T", " ")

@@ -79,6 +79,7 @@ class TeamLoad:
         self, settings: Settings, team: TeamSettings, clock: Clock, run_id: str, progress: Progress, result: LoadResult
     ) -> None:
         self.settings, self.team, self.clock, self.run_id = settings, team, clock, run_id
+        self.batch_prefix = f"{run_id}-{team.team}"  # every team of a run reads the same days
         self.warehouse = settings.paths.warehouse
         self.progress, self.result = progress, result
         self.now = naive(clock.now())
@@ -143,12 +144,12 @@ class TeamLoad:
             ledger,
             start_date=start_date,
             since=since,
-            run_id=self.run_id,
+            run_id=self.batch_prefix,
             now=self.now,
         )
         beside = {
             "the audit log": audit_log,
-            "what no bill rests on": days.submit(optional.read),
+            "the optional routes": days.submit(optional.read),
             "the details of billing groups": days.submit(optional.read_details, snapshots),
         }
         reader = WindowReader(self.client, team=team, spool_dir=self.spool_dir, pool=pages)
@@ -177,7 +178,12 @@ class TeamLoad:
         covered = ledger.streams.get(AUDIT_LOGS, [])
         windows = audit_windows(covered, start_date=start_date, now=self.now, since=since)
         self.audit_log = AuditLogReader(
-            self.client, windows, team=self.team.team, run_id=self.run_id, now=self.now, has_answered=bool(covered)
+            self.client,
+            windows,
+            team=self.team.team,
+            run_id=self.batch_prefix,
+            now=self.now,
+            has_answered=bool(covered),
         )
         return self.audit_log
 
@@ -270,7 +276,7 @@ class TeamLoad:
         return self.client.usage_event_page(window.start_ms, window.end_ms, 1, page_size=1).total_count > 0
 
     def _batch_id(self, day: date, attempt: int) -> str:
-        return f"{self.run_id}-{day:%Y%m%d}-{attempt}"
+        return f"{self.batch_prefix}-{day:%Y%m%d}-{attempt}"
 
     def _commit(
         self, judged: list[_Judged], snapshots: Future[SnapshotAnswer] | None, ledger: Ledger, accept_shrink: bool
@@ -278,9 +284,9 @@ class TeamLoad:
         """Rows first; ledger rows when the destination holds exactly the rows that were read."""
         team = self.team.team
         answers = snapshots.result() if snapshots else SnapshotAnswer([])
-        verdicts = judge_snapshots(answers, ledger, self.warehouse, team, self.run_id, accept_shrink)
+        verdicts = judge_snapshots(answers, ledger, self.warehouse, team, self.batch_prefix, accept_shrink)
         optional = self.optional.take() if self.optional else Finished()
-        verdicts.add(judge_optional(optional.snapshots, ledger, team, self.run_id))
+        verdicts.add(judge_optional(optional.snapshots, ledger, team, self.batch_prefix))
         streams = [*(self.audit_log.take() if self.audit_log else []), *optional.streams]
         tables, counts = dict(verdicts.tables), dict(verdicts.snapshot_counts)
         for read in streams:

@@ -376,9 +376,12 @@ def test_status_exits_1_for_everything_that_needs_a_person(capsys, paths):
     code, out, _ = told(capsys, "status", "--format", "json")
     found = json.loads(out)
     assert (code, found["is_well"], found["failing"]) == (1, False, ["unique_grain_x"])
-    stale, failed, refused, missing, suspect = found["attention"]
+    severities = [one["severity"] for one in found["attention"]]
+    assert severities == ["run", "checks", "missing", "missing", "kept_aside", "kept_aside"]
+    failed, checks, stale, missing, refused, suspect = (one["message"] for one in found["attention"])
     assert re.match(r"The last good run is \d+ hours old \(CHARGEBACK__STALE_HOURS is 36\)\.", stale)
     assert failed == "The last run (run, run-2) failed: The build did not pass"
+    assert checks == "Checks that did not pass: unique_grain_x."
     assert refused == "acme: the answer for members shrank"
     assert missing == ("acme: 1 days were never read completely (2026-11-14). Run `chargeback run --since 2026-11-14`.")
     assert suspect == (

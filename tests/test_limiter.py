@@ -76,6 +76,17 @@ def test_each_endpoint_has_its_own_limit() -> None:
     assert Counter(seen.target for seen in server.seen) == {"/teams/members": 2, "/teams/groups": 2}
 
 
+def test_every_id_in_a_path_counts_for_the_one_endpoint() -> None:
+    with (
+        ScriptedServer(Reply({"group": {}})) as server,
+        client_of(server, rate_limit_per_minute=2, rate_limit_window_seconds=WINDOW) as client,
+    ):
+        for group_id in ("group_a", "group_b", "group_c"):
+            client.billing_group(group_id)
+        assert client.stats.requests == {"/teams/groups/{group_id}": 3}
+    assert fullest_window([seen.at for seen in server.seen], WINDOW) == 2
+
+
 def test_a_shared_limit_counts_every_endpoint() -> None:
     with (
         ScriptedServer(Reply({**MEMBERS, **GROUPS})) as server,

@@ -144,7 +144,7 @@ def test_odd_spend_rows_are_kept_and_named_and_the_rest_is_read() -> None:
     assert names(answer, column="spend_cents") == [None, None, None, Decimal("1.5")]
     assert answer.cycle_start_at is None
     assert answer.oddities == [
-        "/teams/spend: `email` is missing in 1 row; kept, and counted nowhere",
+        "/teams/spend: `email` is missing in 1 row; the row is kept without it",
         "/teams/spend: `spendCents` is text in 1 row; kept in extra_json",
         "/teams/spend: `subscriptionCycleStart` is missing or no time in 1 answer; which cycle it is stays unknown",
         "/teams/spend: an entry is text, not an object, in 1 row; kept in extra_json",
@@ -241,7 +241,7 @@ def test_each_directory_group_is_asked_for_its_members_once() -> None:
     ]
     path = "/teams/directory-groups"
     assert answer.oddities == [
-        f"{path}: `id` is missing in 1 row; kept, and counted nowhere",
+        f"{path}: `id` is missing in 1 row; the row is kept without it",
         f"{path}: `monthlySpendingLimitDollars` is text in 1 row; kept in extra_json",
         f"{path}/{{group_id}}/members: `joinedAt` is a number in 2 rows; kept in extra_json",
         f"{path}/{{group_id}}/members: not found: 1 group; its members are not known",
@@ -267,7 +267,7 @@ def test_patterns_are_kept_as_sent() -> None:
     ]
     path = "/settings/repo-blocklists/repos"
     assert answer.oddities == [
-        f"{path}: `id` is missing in 1 row; kept, and counted nowhere",
+        f"{path}: `id` is missing in 1 row; the row is kept without it",
         f"{path}: `patterns` is missing or no list in 1 row; kept in extra_json",
     ]
 
@@ -356,7 +356,7 @@ def test_rows_of_nobody_are_not_counted_as_people() -> None:
         answer = read_daily_usage(client, FIRST, LAST, team="t", batch_id="b")
     assert names(answer, "daily_usage") == ["1", None, None, None]
     assert answer.oddities == [
-        "/teams/daily-usage-data: `email` is missing in 2 rows; kept, and counted nowhere",
+        "/teams/daily-usage-data: `email` is missing in 2 rows; the row is kept without it",
         "/teams/daily-usage-data: an entry is text, not an object, in 1 row; kept in extra_json",
     ]
 
@@ -374,6 +374,13 @@ def test_somebody_on_two_pages_of_daily_usage_means_that_it_moved() -> None:
     with ScriptedServer(*moved, *still) as server, client_of(server) as client:
         answer = read_daily_usage(client, FIRST, LAST, team="t", batch_id="b")
     assert names(answer, "daily_usage") == ["1", "2"]
+
+
+def test_more_people_than_were_announced_mean_that_it_moved() -> None:
+    moved = usage_page([*active(1, "2026-11-10"), *active(2, "2026-11-10")], 1)
+    with ScriptedServer(moved, usage_page(active(2, "2026-11-10"), 1)) as server, client_of(server) as client:
+        answer = read_daily_usage(client, FIRST, LAST, team="t", batch_id="b")
+    assert names(answer, "daily_usage") == ["2"]
 
 
 @pytest.mark.parametrize(("day", "is_accepted"), [("2026-11-09", True), ("2026-11-17", True), ("2026-11-08", False)])

@@ -146,7 +146,7 @@ def test_a_row_without_its_key_still_counts_and_is_named(email: Any) -> None:
     table = spend(spend_row(email=email), spend_row())
     assert [row["user_email"] for row in table.table().to_pylist()] == [None, "Ada@example.com"]
     assert table.oddities.sentences() == [
-        "/teams/spend: `email` is missing in 1 row; kept, and counted nowhere",
+        "/teams/spend: `email` is missing in 1 row; the row is kept without it",
     ]
 
 
@@ -196,7 +196,7 @@ def test_the_day_of_usage_is_its_text_else_its_milliseconds_and_what_is_neither_
     assert [row["extra_json"] for row in found][:3] == [None] * 3
     assert json.loads(found[3]["extra_json"]) == {"date": 1794268800000, "day": "tenth"}
     assert table.oddities.sentences() == [
-        "/teams/daily-usage-data: `day` is missing or no date in 3 rows; kept, and counted nowhere",
+        "/teams/daily-usage-data: `day` is missing or no date in 3 rows; the row is kept without it",
     ]
 
 
@@ -237,7 +237,7 @@ def test_a_cell_that_is_not_what_its_column_holds_is_kept_as_text() -> None:
     assert json.loads(first["extra_json"]) == {"isPrimaryBranch": "maybe", "totalLinesAdded": "1e3"}
     assert (second["commit_hash"], second["total_lines_added"]) == (None, 1)
     assert table.oddities.sentences() == [
-        "commits.csv: `commitHash` is missing in 1 row; kept, and counted nowhere",
+        "commits.csv: `commitHash` is missing in 1 row; the row is kept without it",
         f"commits.csv: `isPrimaryBranch` is text in 1 row; {KEPT}",
         f"commits.csv: `totalLinesAdded` is text in 1 row; {KEPT}",
     ]

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from pipelines import cursor_admin
 from pipelines.cursor_admin.errors import ApiShapeError
 from pipelines.cursor_admin.rows import (
     audit_event_table,
@@ -17,7 +18,7 @@ from pipelines.cursor_admin.rows import (
     member_table,
     usage_event_batch,
 )
-from pipelines.cursor_admin.tables import SCHEMAS
+from pipelines.cursor_admin.tables import FROZEN, SCHEMAS
 from pipelines.cursor_admin.windows import RowDigest, table_digest
 
 DAY = date(2026, 11, 10)
@@ -330,3 +331,17 @@ def test_a_damaged_audit_event_stops_the_load(change: dict[str, Any], message: s
 def test_the_instants_at_both_ends_of_a_window_belong_to_it() -> None:
     ends = ("2026-11-12T00:00:00.000Z", "2026-11-13T00:00:00.000Z")
     assert len(audit_rows(*({"timestamp": end} for end in ends))) == 2
+
+
+# --- the resources ----------------------------------------------------------------------------------------------------
+
+LEDGERS = {"teams", "load_windows", "snapshot_reads", "stream_reads"}
+
+
+def test_every_raw_table_that_the_api_fills_has_one_resource_of_its_columns() -> None:
+    assert cursor_admin.WHOLE_ANSWERS.keys() | {"usage_events"} == SCHEMAS.keys() - LEDGERS
+    for table, resource in cursor_admin.WHOLE_ANSWERS.items():
+        declared = resource([]).compute_table_schema()
+        assert (resource.name, declared["write_disposition"]) == (table, "append")
+        assert list(declared["columns"]) == SCHEMAS[table].names
+        assert declared["schema_contract"] == FROZEN

@@ -20,8 +20,8 @@ snapshot_reads as (
     select * from {{ ref('stg_cursor_admin__snapshot_reads') }}
 ),
 
-audit_log_days as (
-    select * from {{ ref('int_audit_log_days') }}
+stream_days as (
+    select * from {{ ref('int_stream_days') }}
 ),
 
 day_numbers as (
@@ -176,14 +176,14 @@ where snapshot_days.coverage_date <= snapshot_days.newest_date
 union all
 select
     team,
-    'audit_logs' as resource,
+    resource,
     coverage_date,
     status,
-    cast(event_count as bigint) as row_count,
+    cast(row_count as bigint) as row_count,
     {{ cents('null') }} as charged_cents,
     last_complete_read_at,
     cast(read_count as bigint) as read_count,
     cast(0 as bigint) as suspect_read_count,
     cast(null as {{ dbt.type_string() }}) as batch_id,
     cast(null as {{ dbt.type_string() }}) as day_fingerprint
-from audit_log_days
+from stream_days

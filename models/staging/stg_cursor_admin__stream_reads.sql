@@ -8,7 +8,7 @@ select
     read_number,
     batch_id,
     outcome,
-    outcome = 'landed' as is_accepted,
+    outcome in ('landed', 'unchanged') as is_accepted,
     row_count,
     detail,
     read_at,

@@ -20,7 +20,7 @@ from .errors import ApiShapeError
 from .tables import CENTS, DAY, FLAG, INSTANT, SCHEMAS, TEXT, WHOLE, Field
 
 KEPT = "kept in extra_json"
-UNUSED = "kept, and counted nowhere"
+WITHOUT = "the row is kept without it"
 
 
 class Oddities:
@@ -84,7 +84,7 @@ class OptionalTable:
             columns[field.column] = self._column(field, entries, extras)
             missing = sum(type(row) is dict and row.get(field.key) is None for row in rows)
             if field.required and missing:
-                self.oddities.note(f"`{field.key}` is missing in", UNUSED, missing)
+                self.oddities.note(f"`{field.key}` is missing in", WITHOUT, missing)
         for name, value in self._constants.items():
             columns[name] = constant(value, len(rows))
         columns["extra_json"] = pa.array([_json(extra) for extra in extras], TEXT)
@@ -129,7 +129,7 @@ def day_column(rows: Sequence[Any], oddities: Oddities) -> tuple[list[Any], pa.A
     for row in rows:
         day = _day(row) if type(row) is dict else None
         if day is None and type(row) is dict:
-            oddities.note("`day` is missing or no date in", UNUSED)
+            oddities.note("`day` is missing or no date in", WITHOUT)
         rest.append(row if day is None else {key: row[key] for key in row.keys() - {"day", "date"}})
         days.append(day)
     return rest, pa.array(days, DAY)
