@@ -1,6 +1,7 @@
 """The two files: whether the warehouse holds what its ledgers say, and the published file what the last build said.
 
-Takes no lock. While a run holds the lock the warehouse is left alone: an open reader would stop the run's writing.
+Takes no lock. While a run holds the lock the warehouse is left alone, and at other times open for as long as the checks
+take: an open reader stops the writing of a run, which then ends with a message that says so and is to be repeated.
 """
 
 from __future__ import annotations
