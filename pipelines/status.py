@@ -240,11 +240,11 @@ def _judge_money(status: Status, connection: duckdb.DuckDBPyConnection) -> None:
     if "mart_budget_status" in tables:
         for team, month, owner_type, owner in connection.execute(
             """
-            select team, month, owner_type, coalesce(owner_name, owner_id)
+            select team, charge_month, owner_type, coalesce(owner_name, owner_id)
             from marts.mart_budget_status
             where
                 budget_state = 'exceeded'
-                and month = (select cast(date_trunc('month', published_at) as date) from marts.mart_publication)
+                and charge_month = (select cast(date_trunc('month', published_at) as date) from marts.mart_publication)
             order by team, owner_type, 4
             """
         ).fetchall():
