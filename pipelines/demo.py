@@ -44,6 +44,8 @@ def run_demo(paths: DataPaths, now: pendulum.DateTime | None = None) -> pendulum
             rate_limit_per_minute=0,
             rate_limit_shared=False,
             rate_limit_window_seconds=60.0,
+            organization_api_key=organisation.organization_key,
+            organization_id=organisation.organization_id,
         )
         for night in nights:
             server.set_now(night)

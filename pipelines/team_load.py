@@ -332,7 +332,8 @@ class TeamLoad:
                 before = ledger.days[day].current
                 self.result.suspect_days.append(
                     f"{self.team.team}: {day} is final with {before.row_count if before else 0} events and now answers "
-                    f"{one.read.row_count}: kept as it was until another date agrees. "
+                    f"{one.read.row_count}: kept as it was until another date agrees"
+                    f"{'' if one.read.row_count else ' while an earlier day is still served'}. "
                     "If it is right, run with --accept-shrink."
                 )
                 self.progress.warn(self.result.suspect_days[-1])
