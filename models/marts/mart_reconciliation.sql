@@ -1,6 +1,6 @@
 -- Grain: one row per team, cycle, control and subject: Cursor's figure, ours, and what becomes of the difference.
 -- Sums of spend come from versions of days that are added up once (int_control_usage), invoices from day totals: the
--- work of a night hardly grows with events, however long the history. Every cycle that ever had a control keeps its rows.
+-- work of a night hardly grows with events, however long the history. Every cycle that had a control keeps its rows.
 {{ config(materialized='table') }}
 
 with
