@@ -232,6 +232,28 @@ def test_a_seed_row_with_an_unknown_group_is_built_and_status_asks_for_a_person(
     assert "column billing_group_id: Cursor never listed a group 'group_nowhere'." in status.stdout
 
 
+def test_a_budget_for_nobody_keeps_its_row_and_is_named_and_nothing_stops(company, tonight):
+    append_line(",2026-11-01,billing_group,group_nowhere,100", "budgets.csv")(tonight)
+    # no seed names it, and events do
+    (account,) = tonight.query("select min(service_account_id) from marts.fct_usage_events")[0]
+    accounts = tonight.paths.seeds_dir / "service_accounts.csv"
+    accounts.write_text(accounts.read_text().splitlines()[0] + "\n")
+    assert tonight.command("build", *NIGHT) == Outcome(0, "", "")
+    assert tonight.query(
+        "select owner_name, is_known_owner, actual_usd, budget_state from marts.mart_budget_status "
+        "where not is_known_owner"
+    ) == [("group_nowhere", False, 0, "on_track")]
+    known = tonight.query(f"select distinct is_known_owner from marts.mart_budget_status where owner_id = '{account}'")
+    assert known == [(True,)]
+    told = [line for line in last_run(tonight)["warnings"] if "budget" in line]
+    line = len((tonight.paths.seeds_dir / "budgets.csv").read_text().splitlines())
+    assert told == [
+        f"budgets.csv, line {line}, column owner_id: neither Cursor nor another seed names a group 'group_nowhere'. "
+        "If it is a slip, correct it: nothing is charged to it.",
+        "test mart_budget_status_has_an_owner_that_nobody_knows: 1 rows",
+    ]
+
+
 def test_a_start_date_in_the_future_is_wrong_use(company, tmp_path):
     new = Installation(tmp_path / "data", company.server.base_url, company.server.api_key, date(2027, 1, 1))
     done = new.command("load", *NIGHT)

@@ -210,11 +210,22 @@ def test_the_companys_own_tables_have_the_columns_people_edit(tmp_path: Path) ->
             "valid_from_date",
         ],
         "billing_groups": ["team", "billing_group_id", "cost_center", "gl_account", "owner"],
+        "budgets": ["team", "month", "owner_type", "owner_id", "budget_usd"],
     }
     groups = {group.group_id for group in organisation.roster.groups}
     assert {row["billing_group_id"] for row in rows["billing_groups"]} == groups
     assert {row["billing_group_id"] for row in rows["service_accounts"]} <= groups
     assert rows["plans"] == [{"team": "", "plan": "enterprise", "valid_from_date": "2025-07-01", "usage_rate": "1"}]
+    # July to December, for the six groups that are there all the time and the accounts that somebody pays for
+    assert {row["month"] for row in rows["budgets"]} == {f"2026-{month:02d}-01" for month in range(7, 13)}
+    owners = {(row["owner_type"], row["owner_id"]) for row in rows["budgets"]}
+    lasting = {group.group_id for group in organisation.roster.groups if group.deleted_ms is None}
+    new = {group.group_id for group in organisation.roster.groups if group.created_ms >= at("2026-07-01")}
+    paid_for = {row["service_account_id"] for row in rows["service_accounts"] if row["billing_group_id"]}
+    assert owners == {("billing_group", group) for group in lasting - new} | {
+        ("service_account", one) for one in paid_for
+    }
+    assert len(lasting - new) == 6
 
 
 def test_times_are_read_in_every_documented_spelling() -> None:

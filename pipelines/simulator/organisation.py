@@ -125,7 +125,7 @@ class Organisation:
         return audit_trail(self.seed, self.roster, self.behaviour, self.team_id)
 
     def write_seeds(self, folder: str | Path) -> None:
-        """The company's own tables as CSV: plan, seat prices and types, seats, service accounts, cost centres."""
+        """The company's own tables as CSV: plan, seat prices and types, seats, service accounts, groups, budgets."""
         write_seeds(self.roster, self.behaviour, self.start, self.end, Path(folder))
 
     def stint_index_at(self, user_id: str, ms: int) -> int:
