@@ -154,7 +154,9 @@ def load_team_settings() -> list[TeamSettings]:
 def configured_keys() -> list[str]:
     """Every key that is set, right or wrong: what no log may show. Never fails."""
     sections = [SOURCE, *(f"{SOURCE}.teams.{slug}" for slug in _found_slugs())]
-    values = [dlt.config.get(f"{section}.{name}") for section in sections for name in TEAM_SETTINGS if "key" in name]
+    values: list[Any] = [
+        dlt.config.get(f"{section}.{name}") for section in sections for name in TEAM_SETTINGS if "key" in name
+    ]
     return [str(value) for value in values if value]
 
 

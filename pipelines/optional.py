@@ -66,6 +66,7 @@ class OptionalReader:
 
     Args:
         client: with the organisation's key, if there is one: without it, the pool is not asked for.
+        batch_prefix: what names the batches of this team in this run.
         now: the run's clock, UTC without zone.
     """
 
@@ -77,11 +78,11 @@ class OptionalReader:
         *,
         start_date: date,
         since: date | None,
-        run_id: str,
+        batch_prefix: str,
         now: datetime,
     ) -> None:
         self._client, self._team, self._ledger = client, team, ledger
-        self._start_date, self._since, self._run_id, self._now = start_date, since, run_id, now
+        self._start_date, self._since, self._batch_prefix, self._now = start_date, since, batch_prefix, now
         self._answered: set[str] = set()  # tonight, before a later request of the same route
         self._named: set[str] = set()
         self._has_csv = True
@@ -167,7 +168,7 @@ class OptionalReader:
             windows.append((today, today))
         for first_day, last_day in reversed(windows):
             asked = (resource, datetime.combine(first_day, time.min), min(end_of(last_day), self._now))
-            batch_id = f"{self._run_id}-{resource}-{first_day:%Y%m%d}"
+            batch_id = f"{self._batch_prefix}-{resource}-{first_day:%Y%m%d}"
             try:
                 answer = ask(first_day, last_day, batch_id)
             except IncompleteWindowError as error:
@@ -233,7 +234,7 @@ class OptionalReader:
             self._finished.put((kind, f"{self._team.team}: {text}"))
 
 
-def judge_optional(reads: list[SnapshotRead], ledger: Ledger, team: str, run_id: str) -> Verdicts:
+def judge_optional(reads: list[SnapshotRead], ledger: Ledger, team: str, batch_prefix: str) -> Verdicts:
     """What becomes of these snapshots: new content, or unchanged since the last accepted answer about that cycle.
 
     There is no shrink guard as for groups and members, on which it rests who pays: these answers are compared with the
@@ -258,12 +259,12 @@ def judge_optional(reads: list[SnapshotRead], ledger: Ledger, team: str, run_id:
         digest = table_digest(*(read.tables[name] for name in sorted(read.tables)))
         accepted = [one for one in ledger.snapshots.get(read.resource, []) if one.is_accepted]
         last = accepted[-1] if accepted else None
-        is_same = last is not None and (last.digest, last.cycle_start_at) == (digest, read.cycle[0])
-        snapshot_id = last.snapshot_id if last is not None and is_same else f"{run_id}-{read.resource}"
-        if not is_same:
+        if last is not None and last.snapshot_id and (last.digest, last.cycle_start_at) == (digest, read.cycle[0]):
+            outcome, snapshot_id = "unchanged", last.snapshot_id
+        else:
+            outcome, snapshot_id = "landed", f"{batch_prefix}-{read.resource}"
             for name, table in read.tables.items():
                 verdicts.tables.setdefault(name, []).append(with_snapshot_id(table, snapshot_id))
                 verdicts.snapshot_counts[name, snapshot_id] = table.num_rows
-        outcome = "unchanged" if is_same else "landed"
         verdicts.rows.append({**row, "snapshot_id": snapshot_id, "outcome": outcome, "digest": digest})
     return verdicts

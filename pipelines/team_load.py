@@ -144,7 +144,7 @@ class TeamLoad:
             ledger,
             start_date=start_date,
             since=since,
-            run_id=self.batch_prefix,
+            batch_prefix=self.batch_prefix,
             now=self.now,
         )
         beside = {

@@ -18,6 +18,7 @@ import click
 import pytest
 
 from pipelines import cli
+from pipelines.config import SOURCE, TEAM_SETTINGS, setting_name
 from pipelines.cursor_admin.settings import ALLOWED_READS
 from pipelines.paths import PROJECT_DIR, DataPaths
 from pipelines.runs import run_lock
@@ -132,12 +133,14 @@ def test_every_make_target_named_exists() -> None:
 def test_every_setting_is_in_the_table_with_its_default_and_nothing_else_is() -> None:
     table = {row[0].strip("`"): row[1].strip("`") for row in rows(section("Settings")) if "__" in row[0]}
     settings = config_settings()
-    key = "SOURCES__CURSOR_ADMIN__API_KEY"  # a secret has no place in config.toml
-    assert table.keys() == {key, *settings}
+    # a secret has no place in config.toml
+    keys = {"SOURCES__CURSOR_ADMIN__API_KEY", "SOURCES__CURSOR_ADMIN__ORGANIZATION_API_KEY"}
+    assert table.keys() == {*keys, *settings}
     given = {name: value for name, value in settings.items() if value is not None}
     assert {name: table[name] for name in given} == given
     source = (PROJECT_DIR / "pipelines" / "config.py").read_text()
     read = {name.upper().replace(".", "__") for name in re.findall(r'_get\("([\w.]+)"', source)}
+    read |= {f"{setting_name(SOURCE)}__{name.upper()}" for name in TEAM_SETTINGS}
     assert read == {name for name in table if not name.startswith("RUNTIME__")}
 
 

@@ -113,7 +113,8 @@ def test_a_fault_that_lasts_is_one_message_and_what_is_published_stays(company, 
     status = tonight.command("status", "--format", "json")
     told = json.loads(status.stdout)
     assert (status.exit_code, told["is_well"]) == (1, False)
-    assert any(line.endswith(f"failed: {done.stderr.strip()}") for line in told["attention"])
+    assert told["attention"][0]["severity"] == "run"
+    assert told["attention"][0]["message"].endswith(f"failed: {done.stderr.strip()}")
     assert told["published"]["run_id"] == last_run(company.first_night)["run_id"]
 
 
