@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from doctor_findings import EMAIL
 from nights import Installation, Outcome, instant
-from test_doctor import EMAIL
 
 from pipelines.cursor_admin.settings import ALLOWED_READS
 from pipelines.runs import run_lock
