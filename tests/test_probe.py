@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from doctor_findings import EMAIL
 from nights import Installation, Outcome, instant
-from test_doctor import EMAIL
 
 from pipelines.cursor_admin.settings import ALLOWED_READS
 from pipelines.runs import run_lock
@@ -45,12 +45,17 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
 
 
 def probe(night: Installation, folder: Path, organisation: Organisation, faults: list[Fault] | None = None) -> str:
-    """The findings file of a probe of that API beside what `night` stored; it names nobody and shows no key."""
+    """The findings file of a probe of that API beside what `night` stored; it names nobody and shows no key.
+
+    It is asked within the documented limits: the client keeps to them, and the server would say when it did not.
+    """
     place = night.copy_to(folder)
-    with SimulatorServer(organisation, now=NIGHT, rate_limited=False) as server:
+    place.more = {"SOURCES__CURSOR_ADMIN__RATE_LIMIT_PER_MINUTE": ""}
+    with SimulatorServer(organisation, now=NIGHT, rate_limited=True) as server:
         server.faults = faults or []
         place.base_url, place.api_key = server.base_url, server.api_key
         outcome = place.command("doctor", "--probe")
+        assert server.throttled_count == 0
         allowed = {(read.method, re.sub(r"\{\w+}", "[^/]+", read.path)) for read in ALLOWED_READS}
         for request in server.requests:
             assert any(request.method == method and re.fullmatch(path, request.path) for method, path in allowed)
@@ -220,3 +225,15 @@ def test_a_findings_file_that_others_could_read_is_replaced_by_a_private_one(
     file.chmod(0o644)
     probe(place, tmp_path / "data", company_with())
     assert os.access(file, os.R_OK)  # of the copy alone was the file replaced
+
+
+def test_a_damaged_file_ends_a_probe_without_a_traceback(night: Installation, tmp_path: Path) -> None:
+    place = night.copy_to(tmp_path / "damaged")
+    place.paths.published.chmod(0o600)
+    place.paths.published.write_bytes(b"no database" * 2000)
+    with SimulatorServer(company_with(), now=NIGHT) as server:
+        place.base_url = server.base_url
+        outcome = place.command("doctor", "--probe")
+    assert (outcome.exit_code, outcome.stderr) == (1, "")
+    assert "default: not to its end" in outcome.stdout
+    assert list(place.folder.glob("probe-findings-*")) == []

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import duckdb
 import pendulum
 
 from pipelines.config import TeamSettings
@@ -17,8 +18,8 @@ from pipelines.doctor import probe_files as files
 from pipelines.doctor.access import open_client
 from pipelines.doctor.configuration import read_configuration
 from pipelines.doctor.findings import FAILING, OK, WARNING, Finding, without_addresses
-from pipelines.doctor.probe_api import ApiProbe, Told
-from pipelines.errors import ApiError, AuthError, FileError, RefusedRequestError
+from pipelines.doctor.probe_api import ApiProbe, Cycle, Told
+from pipelines.errors import ApiError, AuthError, FileError
 from pipelines.paths import DataPaths
 from pipelines.runs import Progress, prepare_data_folder, usable
 
@@ -54,8 +55,9 @@ def write_probe(progress: Progress) -> list[Finding]:
     for team in found.teams:
         try:
             answers = list(_probe_team(team, found.paths, progress))
-        except (ApiError, RefusedRequestError) as error:
-            findings.append(Finding(WARNING, "probe", f"{team.team}: not to its end", str(error)))
+        except (ApiError, FileError, duckdb.Error) as error:  # a file that is damaged: the checks say which
+            reason = str(error).splitlines()[0]
+            findings.append(Finding(WARNING, "probe", f"{team.team}: not to its end", reason))
             continue
         told = sum(one.told is not None for one in answers)
         findings.append(Finding(OK, "probe", f"{team.team}: {told} of {len(answers)} questions have an answer"))
@@ -112,19 +114,9 @@ def _probe_team(team: TeamSettings, paths: DataPaths, progress: Progress) -> Ite
         def with_groups(ask: Callable[[], Told]) -> Callable[[], Told | str]:
             return lambda: ask() if api.cycles else no_groups
 
-        ours = (
-            files.published_cost(paths, team.team, api.closed_cycle) if api.closed_cycle else "no closed cycle was read"
-        )
-        basis = files.spend_basis(api.closed_cycle, ours) if api.closed_cycle and not isinstance(ours, str) else None
-        yield asked("Which usage is in a group's `spendCents`?", lambda: basis or str(ours))
-        yield asked(
-            "Are the groups and Unassigned together the whole team?",
-            lambda: (
-                files.team_total(api.closed_cycle, ours, basis)
-                if api.closed_cycle and basis and not isinstance(ours, str)
-                else str(ours)
-            ),
-        )
+        basis, total = _spend(paths, team.team, api.closed_cycle)
+        yield asked("Which usage is in a group's `spendCents`?", lambda: basis)
+        yield asked("Are the groups and Unassigned together the whole team?", lambda: total)
         yield asked("How far back does `billingCycle` go?", with_groups(api.lookback))
         yield asked("Are several stints several entries?", with_groups(api.stints))
         yield asked("Who is listed in `formerMembers`?", with_groups(api.former_members))
@@ -150,3 +142,12 @@ def _probe_team(team: TeamSettings, paths: DataPaths, progress: Progress) -> Ite
                 f"{client.stats.request_count} requests of this probe, {client.stats.throttled} answered with 429",
             ),
         )
+
+
+def _spend(paths: DataPaths, team: str, cycle: Cycle | None) -> tuple[Told | str, Told | str]:
+    """What a closed cycle's spend is, and whether it is all of it; or twice the reason why that cannot be told."""
+    ours = files.published_cost(paths, team, cycle) if cycle else "no closed cycle was read"
+    if cycle is None or isinstance(ours, str):
+        return str(ours), str(ours)
+    basis = files.spend_basis(cycle, ours)
+    return basis, files.team_total(cycle, ours, basis)
