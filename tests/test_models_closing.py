@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.warehouse import Warehouse
+from tests.warehouse import STATEMENT, Warehouse
 
 ADA, BOB = ("u_ada", "ada@example.com"), ("u_bob", "bob@example.com")
 WITHOUT_TESTS = ("--exclude-resource-type", "unit_test", "--exclude-resource-type", "test")
@@ -27,7 +27,7 @@ ADJUSTMENTS = """
 
 @pytest.fixture
 def warehouse(tmp_path: Path) -> Warehouse:
-    return Warehouse(tmp_path / "data", start_date="2026-09-29")
+    return Warehouse(tmp_path / "data", start_date="2026-09-29", marts=STATEMENT)
 
 
 def event(user_email: str, cents: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.warehouse import Warehouse, days
+from tests.warehouse import STATEMENT, Warehouse, days
 
 ANN = ("u_ann", "ann@example.com")
 BOB = ("u_bob", "bob@example.com")
@@ -26,7 +26,7 @@ SEATS = """
 
 @pytest.fixture
 def warehouse(tmp_path: Path) -> Warehouse:
-    return Warehouse(tmp_path / "data")
+    return Warehouse(tmp_path / "data", marts=STATEMENT)
 
 
 def member(person: tuple[str, str], role: str = "member", is_removed: bool = False) -> tuple[str, str, str, bool]:
@@ -220,7 +220,7 @@ def test_a_hole_in_the_prices_fails_the_build_and_names_type_and_day(warehouse: 
 
     assert result.returncode == 1
     assert "FAIL 1 assert_every_seat_day_has_a_price" in result.stdout
-    compiled = warehouse.folder / "target/compiled/chargeback/tests/assert_every_seat_day_has_a_price.sql"
+    compiled = warehouse.target / "compiled/chargeback/tests/assert_every_seat_day_has_a_price.sql"
     ((_, seat_type, first, last, seat_days),) = warehouse.rows(compiled.read_text())
     assert (seat_type, first.isoformat(), last.isoformat(), seat_days) == ("standard", "2026-10-01", "2026-10-01", 1)
 

@@ -12,7 +12,7 @@ from pipelines.simulator.instants import cycle_bounds, days_between, to_ms
 from pipelines.simulator.seat_truth import MembersAnswer, SeatBooks, SeatTruth
 from pipelines.simulator.statements import ClosedMonths, Line, cents_of, statement
 from tests.readme import README
-from tests.warehouse import Warehouse, days
+from tests.warehouse import STATEMENT, Warehouse, days
 
 ADA = "ada@example.com"
 MOVED_AT = datetime(2026, 10, 11, 9, 30, tzinfo=UTC)
@@ -65,7 +65,7 @@ def read_events(warehouse: Warehouse, read_at: str, column: int, second_event: s
 
 
 def test_the_tables_hold_the_numbers_of_the_readme_before_october_is_closed_and_after(tmp_path: Path) -> None:
-    warehouse = Warehouse(tmp_path / "data")
+    warehouse = Warehouse(tmp_path / "data", marts=STATEMENT)
     first_and_last_read(warehouse)
     warehouse.build()
     check_october(warehouse)
