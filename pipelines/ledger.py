@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pendulum
 import pyarrow as pa
 
 from pipelines.cursor_admin.windows import days_between
@@ -85,9 +87,24 @@ class Ledger:
         return bool(self.streams.get(resource)) or any(read.is_accepted for read in self.snapshots.get(resource, []))
 
     def cycles(self) -> list[tuple[datetime, datetime]]:
-        """Billing cycles that answers told of, oldest first."""
+        """Billing cycles that answers told of, oldest first: groups, or where these tell none, member spend.
+
+        Spend tells where a cycle starts: it ends with the next one, or after a month; and one ended there.
+        """
         reads = self.snapshots.get("billing_groups", [])
-        return sorted({(r.cycle_start_at, r.cycle_end_at) for r in reads if r.cycle_start_at and r.cycle_end_at})
+        if told := {(r.cycle_start_at, r.cycle_end_at) for r in reads if r.cycle_start_at and r.cycle_end_at}:
+            return sorted(told)
+        spend = self.snapshots.get("member_spend", [])
+        starts = sorted({r.cycle_start_at for r in spend if r.is_accepted and r.cycle_start_at})
+        if not starts:
+            return []
+        starts = [_months_after(starts[0], -1), *starts, _months_after(starts[-1], 1)]
+        return [(start, min(end, _months_after(start, 1))) for start, end in pairwise(starts)]
+
+
+def _months_after(moment: datetime, months: int) -> datetime:
+    day = pendulum.date(moment.year, moment.month, moment.day).add(months=months)
+    return datetime.combine(date(day.year, day.month, day.day), moment.time())
 
 
 def end_of(day: date) -> datetime:

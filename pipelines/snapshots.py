@@ -134,7 +134,7 @@ def judge_snapshots(
             verdicts.rows.append(_row(team, answer, None, "unavailable", 0, 0, detail=answer.refusal))
             verdicts.notices.append(
                 f"{team}: no billing groups for this key: everybody stays in Unassigned and billing cycles are "
-                f"calendar months. {answer.refusal}"
+                f"calendar months where member spend names none. {answer.refusal}"
             )
             continue
         same_cycle = [read for read in earlier if read.cycle_start_at == (answer.cycle[0] if answer.cycle else None)]

@@ -447,7 +447,7 @@ class Life:
         )
         answers = place.query(
             "select resource, read_at, cycle_start_at, is_current_cycle from raw.snapshot_reads "
-            "where outcome in ('landed', 'unchanged')",
+            "where outcome in ('landed', 'unchanged') and resource in ('billing_groups', 'members')",
             warehouse,
         )
         return Oracle(

@@ -23,6 +23,7 @@ from seat_oracle import (
     unsettled_days,
 )
 
+from pipelines.simulator.instants import from_ms, to_ms
 from pipelines.simulator.seat_truth import AuditWindow
 
 if TYPE_CHECKING:
@@ -33,13 +34,24 @@ def seat_oracle(place: Installation, oracle: Oracle, expected: Mapping[date, lis
     """What must be published of seats, from the ledgers of this warehouse."""
     warehouse = place.paths.warehouse
     windows = place.query(
-        "select window_start_at, window_end_at, read_at from raw.stream_reads where outcome = 'landed'", warehouse
+        "select window_start_at, window_end_at, read_at from raw.stream_reads "
+        "where resource = 'audit_logs' and outcome = 'landed'",
+        warehouse,
     )
     cycles = place.query(
         "select distinct cycle_start_at, cycle_end_at from raw.snapshot_reads where resource = 'billing_groups' "
         "and outcome in ('landed', 'unchanged') and cycle_start_at < cycle_end_at",
         warehouse,
     )
+    if not cycles:  # a plan without groups: spend tells where a cycle starts, and the invented company's are months
+        cycles = [
+            tuple(from_ms(edge_ms).replace(tzinfo=None) for edge_ms in oracle.organisation.cycle(to_ms(start)))
+            for (start,) in place.query(
+                "select distinct cycle_start_at from raw.snapshot_reads where resource = 'member_spend' "
+                "and outcome in ('landed', 'unchanged')",
+                warehouse,
+            )
+        ]
     last_read = max(read.at for read in oracle.reads)
     return SeatOracle(
         oracle,

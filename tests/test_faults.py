@@ -135,6 +135,6 @@ def test_a_plan_without_billing_groups_puts_everybody_in_unassigned_and_says_so(
     company.server.faults.clear()
     assert done == Outcome(0, "", "")
     assert last_run(new)["load"]["notices"] == [
-        "default: no billing groups for this key: everybody stays in Unassigned and billing cycles are calendar "
-        f"months. {LASTING['403'].format(path=ROUTES[1])}"
+        "default: no billing groups for this key: everybody stays in Unassigned and billing cycles are calendar months "
+        f"where member spend names none. {LASTING['403'].format(path=ROUTES[1])}"
     ]

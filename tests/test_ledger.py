@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from pipelines.errors import FileError
-from pipelines.ledger import DayState, Ledger, Version, closed_cycle_days, days_to_read, read_ledger
+from pipelines.ledger import DayState, Ledger, SnapshotRead, Version, closed_cycle_days, days_to_read, read_ledger
 
 TODAY = date(2026, 11, 16)
 VERSION = Version("b", 10, "d")
@@ -68,6 +68,27 @@ def test_a_closed_cycle_is_read_whole_once_after_48_hours() -> None:
 def test_without_a_known_cycle_calendar_months_are_assumed() -> None:
     wanted = closed_cycle_days(Ledger(), cycles=[], start_date=date(2026, 10, 30), now=datetime(2026, 11, 16))
     assert wanted == [date(2026, 10, 31), date(2026, 10, 30)]
+
+
+def test_where_groups_tell_no_cycle_member_spend_tells_where_one_starts() -> None:
+    def read(
+        resource: str, start: datetime | None, end: datetime | None = None, outcome: str = "landed"
+    ) -> SnapshotRead:
+        return SnapshotRead(start, end, True, 1, "s", outcome, 1, 1, None, None, None, datetime(2026, 11, 16))
+
+    spend = [
+        read("member_spend", datetime(2026, 10, 5)),
+        read("member_spend", datetime(2026, 11, 3)),
+        read("member_spend", datetime(2026, 9, 1), outcome="failed"),
+    ]
+    groups = [read("billing_groups", *CYCLES[0]), read("billing_groups", None)]
+    assert Ledger(snapshots={"member_spend": spend, "billing_groups": groups[1:]}).cycles() == [
+        (datetime(2026, 9, 5), datetime(2026, 10, 5)),
+        (datetime(2026, 10, 5), datetime(2026, 11, 3)),
+        (datetime(2026, 11, 3), datetime(2026, 12, 3)),
+    ]
+    assert Ledger(snapshots={"member_spend": spend, "billing_groups": groups}).cycles() == [CYCLES[0]]
+    assert Ledger().cycles() == []
 
 
 def test_a_warehouse_that_is_no_database_or_somebody_elses_is_named(tmp_path: Path) -> None:

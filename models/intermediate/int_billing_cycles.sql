@@ -1,5 +1,6 @@
 -- Grain: one row per team and billing cycle; disjoint, and every covered day lies in one.
--- Cycles are what group answers say they are. Where none does, calendar months stand in, cut at the known cycles.
+-- Cycles are what group answers say they are. Where none does, member spend tells where one starts, and it ends with the
+-- next one or after a month. Where nobody tells, calendar months stand in, cut at the known cycles.
 with
 
 reads as (
@@ -26,7 +27,7 @@ told as (
 ),
 
 -- where cycles overlap, a cycle ends when the next one begins
-known_cycles as (
+group_cycles as (
     select
         team,
         cycle_start_at,
@@ -36,6 +37,51 @@ known_cycles as (
         ) as cycle_end_at
     from told
     where newest_first = 1
+),
+
+-- to the millisecond one start may be told in two ways
+spend_starts as (
+    select
+        team,
+        min(cycle_start_at) as cycle_start_at
+    from reads
+    where resource = 'member_spend' and is_accepted and cycle_start_at is not null
+    group by team, cast(cycle_start_at as date)
+),
+
+spend_cycles as (
+    select
+        team,
+        cycle_start_at,
+        least(
+            cast({{ dbt.dateadd('month', 1, 'cycle_start_at') }} as timestamp),
+            coalesce(
+                lead(cycle_start_at) over (partition by team order by cycle_start_at), {{ end_of_time() }}
+            )
+        ) as cycle_end_at
+    from spend_starts
+),
+
+known_cycles as (
+    select
+        team,
+        cycle_start_at,
+        cycle_end_at,
+        'groups' as source
+    from group_cycles
+    union all
+    select
+        spend_cycles.team,
+        spend_cycles.cycle_start_at,
+        spend_cycles.cycle_end_at,
+        'spend' as source
+    from spend_cycles
+    left join group_cycles
+        on
+            spend_cycles.team = group_cycles.team
+            and spend_cycles.cycle_start_at < group_cycles.cycle_end_at
+            and spend_cycles.cycle_end_at > group_cycles.cycle_start_at
+    where group_cycles.team is null
 ),
 
 covered_months as (
@@ -99,7 +145,7 @@ select
     team,
     cycle_start_at,
     cycle_end_at,
-    'groups' as source
+    source
 from known_cycles
 union all
 select
