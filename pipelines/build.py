@@ -88,12 +88,9 @@ def build(
         result.seed_findings += found if name == "service_accounts" else []
         for warning in found:
             progress.warn(warning)
-    groups |= RESERVED_GROUPS | seeds.named(seed_rows, "billing_groups", "billing_group_id")
-    groups |= seeds.named(seed_rows, "service_accounts", "billing_group_id")
-    accounts |= seeds.named(seed_rows, "service_accounts", "service_account_id")
     for warning in seeds.seat_warnings(seed_rows, people):
         progress.warn(warning)
-    for warning in seeds.unknown_owner_warnings(seed_rows["budgets"], groups, accounts):
+    for warning in seeds.unknown_owner_warnings(seed_rows, groups | RESERVED_GROUPS, accounts):
         progress.warn(warning)
     progress.note(f"building: {f'every table, as {rebuilt}' if rebuilt else 'the days that changed'}")
 

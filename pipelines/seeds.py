@@ -227,8 +227,14 @@ def unknown_group_warnings(name: str, rows: list[SeedRow], known_groups: set[str
     ]
 
 
-def unknown_owner_warnings(rows: list[SeedRow], known_groups: set[str], known_service_accounts: set[str]) -> list[str]:
+def unknown_owner_warnings(
+    seeds: dict[str, list[SeedRow]], known_groups: set[str], known_service_accounts: set[str]
+) -> list[str]:
     """One line per budget whose owner nothing else names: nothing will ever be charged to it."""
+    groups = known_groups.union(
+        *(named(seeds, name, "billing_group_id") for name in ("billing_groups", "service_accounts"))
+    )
+    accounts = known_service_accounts | named(seeds, "service_accounts", "service_account_id")
     return [
         f"budgets.csv, line {row.line}, column owner_id: "
         + (
@@ -237,9 +243,9 @@ def unknown_owner_warnings(rows: list[SeedRow], known_groups: set[str], known_se
             else f"no usage event and no row of service_accounts.csv names a service account {owner!r}. "
         )
         + "If it is a slip, correct it: nothing is charged to it."
-        for row in rows
+        for row in seeds["budgets"]
         for kind, owner in [(row.values["owner_type"], row.values["owner_id"])]
-        if owner not in (known_groups if kind == "billing_group" else known_service_accounts)
+        if owner not in (groups if kind == "billing_group" else accounts)
     ]
 
 

@@ -153,12 +153,20 @@ def test_a_budget_for_an_owner_that_nothing_else_names_is_named_by_line(paths):
         ",2026-11-01,billing_group,group_a,10\n,2026-11-01,billing_group,sa_1,10\n"
         ",2026-11-01,service_account,sa_1,10\n,2026-11-01,service_account,group_a,10\n"
     )
-    assert unknown_owner_warnings(read_seeds(paths)["budgets"], {"group_a"}, {"sa_1"}) == [
+    assert unknown_owner_warnings(read_seeds(paths), {"group_a"}, {"sa_1"}) == [
         "budgets.csv, line 3, column owner_id: neither Cursor nor another seed names a group 'sa_1'. "
         "If it is a slip, correct it: nothing is charged to it.",
         "budgets.csv, line 5, column owner_id: no usage event and no row of service_accounts.csv names a service "
         "account 'group_a'. If it is a slip, correct it: nothing is charged to it.",
     ]
+    (paths.seeds_dir / "billing_groups.csv").write_text(
+        "team,billing_group_id,cost_center,gl_account,owner\n,sa_1,,,\n"
+    )
+    (paths.seeds_dir / "service_accounts.csv").write_text(
+        "team,service_account_id,name,email,owner,purpose,billing_group_id,key_rotated_on,rotation_days,valid_from_date\n"
+        ",group_a,,,,,,,,\n"
+    )
+    assert unknown_owner_warnings(read_seeds(paths), {"group_a"}, {"sa_1"}) == []
 
 
 def test_a_budget_is_for_a_month_a_known_kind_of_owner_and_an_amount(paths):

@@ -65,15 +65,7 @@ def _unknown(rows: dict[str, list[SeedRow]], known: Known) -> Iterator[str]:
     for name in ("service_accounts", "billing_groups"):
         yield from seeds.unknown_group_warnings(name, rows[name], groups)
     yield from seeds.seat_warnings(rows, known.people)
-    accounts = known.service_accounts | {row.values["service_account_id"] for row in rows["service_accounts"]}
-    owners = {"billing_group": groups, "service_account": accounts}
-    for row in rows["budgets"]:
-        kind, owner = row.values["owner_type"], row.values["owner_id"]
-        if owner not in owners[kind]:
-            yield (
-                f"budgets.csv, line {row.line}, column owner_id: Cursor never told of a {kind} {owner!r}. If it is a "
-                "slip, correct it: nothing is ever charged to it."
-            )
+    yield from seeds.unknown_owner_warnings(rows, groups, known.service_accounts)
 
 
 def _named(names: set[str]) -> str:
