@@ -216,7 +216,7 @@ class TeamLoad:
                     self._commit(chunk, ready, ledger, accept_shrink)
                     committed_at = time.monotonic()
         except Exception:
-            self._commit(judged, None, ledger, accept_shrink)
+            self._commit(judged, None, ledger, accept_shrink, is_failing=True)
             raise
         self._commit(judged, pending, ledger, accept_shrink)
 
@@ -279,15 +279,23 @@ class TeamLoad:
         return f"{self.batch_prefix}-{day:%Y%m%d}-{attempt}"
 
     def _commit(
-        self, judged: list[_Judged], snapshots: Future[SnapshotAnswer] | None, ledger: Ledger, accept_shrink: bool
+        self,
+        judged: list[_Judged],
+        snapshots: Future[SnapshotAnswer] | None,
+        ledger: Ledger,
+        accept_shrink: bool,
+        is_failing: bool = False,
     ) -> None:
         """Rows first; ledger rows when the destination holds exactly the rows that were read."""
         team = self.team.team
         answers = snapshots.result() if snapshots else SnapshotAnswer([])
         verdicts = judge_snapshots(answers, ledger, self.warehouse, team, self.batch_prefix, accept_shrink)
         optional = self.optional.take() if self.optional else Finished()
+        audit_log = self.audit_log.take() if self.audit_log else []
+        if is_failing:
+            optional, audit_log = optional.answered(), [read for read in audit_log if read.outcome == "landed"]
         verdicts.add(judge_optional(optional.snapshots, ledger, team, self.batch_prefix))
-        streams = [*(self.audit_log.take() if self.audit_log else []), *optional.streams]
+        streams = [*audit_log, *optional.streams]
         tables, counts = dict(verdicts.tables), dict(verdicts.snapshot_counts)
         for read in streams:
             if read.batch_id is not None and read.rows is not None:

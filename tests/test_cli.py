@@ -529,7 +529,7 @@ def test_a_key_is_scrubbed_in_the_form_that_travels_too(monkeypatch):
 
 
 def test_every_help_ends_with_an_example_of_its_command():
-    names = {"demo", "run", "load", "build", "report", "close", "backup", "restore", "status", "simulate"}
+    names = {"demo", "run", "load", "build", "report", "close", "backup", "restore", "status", "doctor", "simulate"}
     for name in names:
         text = CliRunner().invoke(cli, [name, "--help"]).output
         example, command = text.rstrip().splitlines()[-2:]

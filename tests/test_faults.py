@@ -24,7 +24,8 @@ CONTENT = """
         where outcome in ('landed', 'unchanged') group by usage_date)
     union all
     select null, row_count, null, resource || cycle_start_at || digest from raw.snapshot_reads
-    where outcome in ('landed', 'unchanged') and read_at = (select max(read_at) from raw.snapshot_reads)
+    where resource in ('billing_groups', 'members')
+        and outcome in ('landed', 'unchanged') and read_at = (select max(read_at) from raw.snapshot_reads)
     order by all
 """
 
