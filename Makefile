@@ -29,7 +29,7 @@ demo: .venv/.installed ## The whole path on an invented organisation, no key nee
 	@.venv/bin/chargeback demo
 
 test: .venv/.installed ## Every test, against the simulator over HTTP and real DuckDB files
-	@.venv/bin/python -m pytest -n auto --dist loadfile
+	@.venv/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 lint: .venv/.installed .venv-lint/.installed ## ruff, sqlfluff, and mypy strict on pipelines/
 	@.venv-lint/bin/ruff format --check .

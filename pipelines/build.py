@@ -194,7 +194,6 @@ def _run_dbt(
     variables = {
         "version": importlib.metadata.version("cursor-chargeback"),
         "model_fingerprint": fingerprint,
-        "full_tests": result.full_tests,
         "plan": settings.plan or "",
         "hold_seats_after_removal": settings.hold_seats_after_removal,
     }
@@ -206,9 +205,14 @@ def _run_dbt(
         # not variables: what changes every night would make dbt parse the whole project again
         "CHARGEBACK_RUN_ID": run_id,
         "CHARGEBACK_PUBLISHED_AT": now.format("YYYY-MM-DD HH:mm:ss"),
+        "CHARGEBACK_FULL_TESTS": str(result.full_tests),
     }
     command = [sys.executable, "-m", "pipelines.dbt_process"]
-    command += ["--no-use-colors", "--no-send-anonymous-usage-stats", "--no-version-check", "--no-use-colors-file"]
+    command += ["--no-use-colors", "--no-send-anonymous-usage-stats", "--no-version-check"]
+    command += [
+        "--log-level-file",
+        "none",
+    ]  # what dbt has to say is in output.log; its own is a tenth of a build's work
     command += ["build", "--exclude-resource-type", "unit_test", "--vars", json.dumps(variables)]
     for option, folder in (("project", DBT_PROJECT_DIR), ("profiles", DBT_PROJECT_DIR)):
         command += [f"--{option}-dir", str(folder)]

@@ -48,10 +48,9 @@ def blocks(text: str) -> list[Block]:
 
 
 @contextlib.contextmanager
-def demo_folder(folder: Path) -> Iterator[DataPaths]:
-    """A working folder with `data/demo/` as the demo leaves it, and the file also where a real run publishes it."""
+def inside(folder: Path) -> Iterator[DataPaths]:
+    """In a working folder whose `data/demo/` the demo has left, with its file also where a real run publishes it."""
     paths = data_paths(folder / "data" / "demo")
-    run_demo(paths)
     (folder / "data" / "chargeback.duckdb").symlink_to(paths.published)
     with contextlib.chdir(folder):
         yield paths
@@ -133,8 +132,11 @@ def _cell(value: Any) -> str:
 def main() -> None:
     """Run the demo in a temporary folder and rewrite README.md."""
     text = README.read_text(encoding="utf-8")
-    with tempfile.TemporaryDirectory() as folder, demo_folder(Path(folder).resolve()) as paths:
-        new_text = rewritten(text, paths)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name).resolve()
+        run_demo(data_paths(folder / "data" / "demo"))
+        with inside(folder) as paths:
+            new_text = rewritten(text, paths)
     README.write_text(new_text, encoding="utf-8")
 
 

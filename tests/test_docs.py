@@ -23,7 +23,7 @@ from pipelines.cursor_admin.settings import ALLOWED_READS
 from pipelines.paths import PROJECT_DIR, DataPaths
 from pipelines.runs import run_lock
 from pipelines.seeds import SEEDS
-from tests.readme import README, blocks, demo_folder, rewritten
+from tests.readme import README, blocks, inside, rewritten
 
 TEXT = README.read_text(encoding="utf-8")
 BLOCKS = blocks(TEXT)
@@ -66,8 +66,8 @@ def config_settings() -> dict[str, str | None]:
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DataPaths]:
-    with demo_folder(tmp_path_factory.mktemp("readme").resolve()) as paths:
+def demo(demo_data: DataPaths) -> Iterator[DataPaths]:
+    with inside(demo_data.data_dir.parents[1]) as paths:
         yield paths
 
 

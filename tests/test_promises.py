@@ -187,7 +187,7 @@ def test_only_listed_reads_are_ever_asked(company, observed):
     of_all_tests = {find_read(one.method, one.path) for one in company.server.requests if one.fault is None}
     assert of_all_tests <= set(ALLOWED_READS)
     asked = observed.requests
-    # the key is asked for what it is by `doctor` alone, commits come as CSV on a first night, the pool needs another key
+    # `doctor` alone asks what the key is, commits come as CSV on a first night, and the pool needs another key
     elsewhere = ("/v1/me", "/analytics/ai-code/commits.csv", "/organizations/pooled-usage")
     assert {find_read(one.method, one.path) for one in asked} == {
         read for read in ALLOWED_READS if read.path not in elsewhere

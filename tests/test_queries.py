@@ -18,8 +18,7 @@ import pytest
 import sqlglot
 from published import make_published
 
-from pipelines.demo import run_demo
-from pipelines.paths import PROJECT_DIR, DataPaths, data_paths
+from pipelines.paths import PROJECT_DIR, DataPaths
 from pipelines.report import Report, read_report
 from pipelines.simulator import Organisation
 
@@ -79,14 +78,12 @@ class Demo:
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    paths = data_paths(tmp_path_factory.mktemp("queries") / "demo")
-    run_demo(paths)
+def demo(demo_data: DataPaths) -> Iterator[Demo]:
     with (
-        duckdb.connect(str(paths.published), read_only=True) as published,
-        duckdb.connect(str(paths.warehouse), read_only=True) as warehouse,
+        duckdb.connect(str(demo_data.published), read_only=True) as published,
+        duckdb.connect(str(demo_data.warehouse), read_only=True) as warehouse,
     ):
-        yield Demo(paths, published, warehouse)
+        yield Demo(demo_data, published, warehouse)
 
 
 def usd(cents: Decimal) -> Decimal:

@@ -459,22 +459,22 @@ class Warehouse:
             "published_at": "2026-11-20 02:00:00",
             "version": "0",
             "model_fingerprint": "test",
-            "full_tests": full_tests,
             "plan": plan,
         }
         _at_hand("current").unlink(missing_ok=True)
         _at_hand("current").symlink_to(self.folder)
         current = _at_hand("current")
         environment = {
+            "CHARGEBACK_FULL_TESTS": str(full_tests),
             "CHARGEBACK_BUILD_PATH": str(current / self.build_path.relative_to(self.folder)),
             "CHARGEBACK_WAREHOUSE_PATH": str(current / self.path.relative_to(self.folder)),
             "CHARGEBACK_SEEDS_PATH": os.path.relpath(
                 current / self.seeds_path.relative_to(self.folder), PROJECT_DIR / "dbt_project"
             ),
         }
-        target = self.target = _at_hand(f"target-{plan}-{full_tests}")
+        target = self.target = _at_hand(f"target-{plan}")
         command = [
-            "--log-path", str(target / "logs"), *arguments,
+            "--log-path", str(target / "logs"), "--log-level-file", "none", *arguments,
             "--project-dir", str(PROJECT_DIR / "dbt_project"), "--profiles-dir", str(PROJECT_DIR / "dbt_project"),
             "--target-path", str(target), "--vars", json.dumps(variables),
         ]  # fmt: skip

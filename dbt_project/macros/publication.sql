@@ -18,3 +18,8 @@
 {% macro days_before_publication(day_count) -%}
     cast({{ dbt.dateadd('day', -day_count, 'cast(' ~ published_at() ~ ' as date)') }} as date)
 {%- endmacro %}
+
+{#- Whether every row is tested tonight, not only those of changed days. -#}
+{% macro is_fully_tested() -%}
+    {{ return((env_var('CHARGEBACK_FULL_TESTS', var('full_tests') | string) | lower) == 'true') }}
+{%- endmacro %}

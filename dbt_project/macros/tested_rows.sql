@@ -1,7 +1,7 @@
-{#- What a test looks at: with a day column only the days of tonight, unless var full_tests is true. So the work of a
+{#- What a test looks at: with a day column only the days of tonight, unless everything is tested. So the work of a
     night goes with what changed, and the weekly full test looks at everything. -#}
 {% macro tested_rows(relation, day_column=none) -%}
-    {%- if day_column is none or (var('full_tests') | string | lower) == 'true' -%}
+    {%- if day_column is none or is_fully_tested() -%}
         {{ relation }}
     {%- else -%}
         (

@@ -1,7 +1,7 @@
 -- Grain: exactly one row: what this file is.
 {{ config(materialized='table') }}
 
-{%- set is_fully_tested = (var('full_tests') | string | lower) == 'true' %}
+{%- set is_fully_tested = is_fully_tested() %}
 {%- set published_before = published_relation('mart_publication') %}
 
 with
