@@ -24,7 +24,7 @@ from pipelines.cursor_admin.tables import (
     Field,
 )
 from pipelines.simulator.instants import to_ms
-from tests.optional_routes import OptionalRoutes
+from tests.optional_routes import CONTROLS, OptionalRoutes
 from tests.simulator_client import Client
 
 START, NIGHT = date(2026, 10, 20), "2026-11-16 02:00"
@@ -87,7 +87,7 @@ def warehouse(
     company: Company, commits: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
 ) -> OptionalRoutes:
     """The warehouse of the first night, with what the optional routes answered then."""
-    w = OptionalRoutes(tmp_path_factory.mktemp("organisation"))
+    w = OptionalRoutes(tmp_path_factory.mktemp("organisation"), marts=CONTROLS)
     shutil.copyfile(company.first_night.paths.warehouse, w.path)
     shutil.copytree(company.first_night.paths.seeds_dir, w.seeds_path, dirs_exist_ok=True)
     with w.connect() as connection:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.optional_routes import OptionalRoutes
+from tests.optional_routes import CONTROLS, OptionalRoutes
 from tests.warehouse import days
 
 ADA, BOB, CY, DEE, EVE, FLO = (f"{name}@example.com" for name in ("ada", "bob", "cy", "dee", "eve", "flo"))
@@ -209,7 +209,9 @@ def second_night(w: OptionalRoutes) -> None:
 
 @pytest.fixture(scope="module")
 def warehouse(tmp_path_factory: pytest.TempPathFactory) -> OptionalRoutes:
-    built = OptionalRoutes(tmp_path_factory.mktemp("controls"), start_date="2026-10-02")
+    built = OptionalRoutes(
+        tmp_path_factory.mktemp("controls"), start_date="2026-10-02", marts=(*CONTROLS, "fct_monthly_chargeback")
+    )
     first_night(built)
     built.build_untested()
     second_night(built)
@@ -379,7 +381,7 @@ def test_dimensions_show_what_the_optional_routes_know(warehouse: OptionalRoutes
 
 
 def test_routes_that_never_answered_leave_answers_that_say_not_known(tmp_path: Path) -> None:
-    w = OptionalRoutes(tmp_path / "data", start_date="2026-10-02")
+    w = OptionalRoutes(tmp_path / "data", start_date="2026-10-02", marts=(*CONTROLS, "fct_monthly_chargeback"))
     w.read_members("2026-10-02 01:00", [("u_ada", ADA, "member", False)])
     for day in days("2026-10-02", "2026-11-02"):
         w.read_events(day, EVENTS.get(day, []), "2026-11-03 02:00")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.warehouse import Warehouse
+from tests.warehouse import STATEMENT, Warehouse
 
 ANN = ("u_ann", "ann@example.com")
 BOB = ("u_bob", "bob@example.com")
@@ -37,7 +37,7 @@ EVENTS = """
 def warehouse(tmp_path: Path) -> Warehouse:
     folder = tmp_path / "data folder"  # a space, as people have them
     folder.mkdir()
-    return Warehouse(folder)
+    return Warehouse(folder, marts=(*STATEMENT, "dim_group_memberships", "dim_users"))
 
 
 def day_ids(rows: list[tuple[Any, ...]]) -> list[str]:
@@ -202,7 +202,7 @@ def test_after_any_nights_the_tables_are_those_of_a_full_refresh_and_every_rule_
         ("07 07:00", "bob@example.com", "1.000000", "0.833300", "Beta", "last_known_group"),
         ("07 09:00", "bob@example.com", "1.000000", "0.833300", "Beta", "reported_interval"),
     ]
-    warehouse.build("--exclude-resource-type", "unit_test", full_tests=True)
+    warehouse.build("--exclude-resource-type", "unit_test", "--select", "fqn:*", full_tests=True)
     unit_tests = warehouse.dbt("test", "--select", "test_type:unit")
     assert unit_tests.returncode == 0, unit_tests.stdout
     assert "Done. PASS=" in unit_tests.stdout

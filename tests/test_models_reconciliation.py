@@ -16,12 +16,13 @@ from pipelines.simulator import Behaviour
 from pipelines.simulator.instants import from_ms, to_ms
 from pipelines.simulator.seeds import write_invoices
 from pipelines.simulator.truth import Truth
-from tests.warehouse import TEAM, Warehouse, days
+from tests.warehouse import STATEMENT, TEAM, Warehouse, days
 
 ANN, BOB, CAT = ("u_ann", "ann@example.com"), ("u_bob", "bob@example.com"), ("u_cat", "cat@example.com")
 DAN, EVE = ("u_dan", "dan@example.com"), ("u_eve", "eve@example.com")
 INCLUDED = "Included in Business"
 # the coverage of optional resources is another test's subject
+MARTS = ("mart_reconciliation", *STATEMENT)
 WITHOUT_TESTS = ("--exclude-resource-type", "unit_test", "--exclude-resource-type", "test")
 
 
@@ -183,7 +184,7 @@ def fill(w: Warehouse) -> None:
 
 @pytest.fixture(scope="module")
 def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
-    built = Warehouse(tmp_path_factory.mktemp("reconciliation"), start_date="2026-09-01")
+    built = Warehouse(tmp_path_factory.mktemp("reconciliation"), start_date="2026-09-01", marts=MARTS)
     fill(built)
     built.build(*WITHOUT_TESTS)
     return built
@@ -267,7 +268,7 @@ def test_what_nothing_explains_is_a_warning_that_names_it(warehouse: Warehouse) 
 
 
 def test_a_second_night_adds_up_only_what_is_new_and_equals_a_full_refresh(tmp_path: Path) -> None:
-    w = Warehouse(tmp_path / "data", start_date="2026-11-01")
+    w = Warehouse(tmp_path / "data", start_date="2026-11-01", marts=MARTS)
     person = [spend(ANN, "30", "30", "premium")]
     w.write_seed("seat_prices", [",standard,30.00,", ",premium,300.00,"])
     w.read_members("2026-11-01 02:00", [(*ANN, "member", False)])
@@ -311,7 +312,7 @@ def test_a_second_night_adds_up_only_what_is_new_and_equals_a_full_refresh(tmp_p
 
 
 def test_a_teams_plan_whose_on_demand_usage_costs_nothing_is_warned_about(tmp_path: Path) -> None:
-    w = Warehouse(tmp_path / "data", start_date="2026-11-10")
+    w = Warehouse(tmp_path / "data", start_date="2026-11-10", marts=MARTS)
     for day in days("2026-11-10", "2026-11-14"):
         free = [event(f"09:0{minute}", ANN, "0") for minute in range(2)]
         w.read_events(day, [*free, event("10:00", ANN, "8", kind=INCLUDED)], "2026-11-18 02:30")
@@ -383,7 +384,7 @@ def read_from_simulator(w: Warehouse, client: Client, now: datetime, first: date
 def test_the_simulator_s_statement_of_spend_is_met_to_the_last_digit(tmp_path: Path) -> None:
     organisation = small(Behaviour(nameless_share=0.05), groups=3, events_per_person_day=3.0)
     nights = [datetime(2026, 11, day, 2, 20, tzinfo=UTC) for day in (11, 12)]
-    w = Warehouse(tmp_path / "data", start_date="2026-11-05")
+    w = Warehouse(tmp_path / "data", start_date="2026-11-05", marts=MARTS)
     with serve(organisation, nights[0]) as server:
         for night in nights:
             read_from_simulator(w, Client(server), night, date(2026, 11, 5))

@@ -17,6 +17,7 @@ from pipelines.simulator.truth import TrueEvent, Truth
 from tests.warehouse import EVENT_DEFAULTS, Warehouse, days
 
 ADA, BOB = ("u_ada", "ada@example.com"), ("u_bob", "bob@example.com")
+MARTS = ("mart_budget_status", "mart_cost_anomalies", "fct_monthly_chargeback")
 WITHOUT_TESTS = ("--exclude-resource-type", "unit_test", "--exclude-resource-type", "test")
 NOW = datetime(2026, 11, 20, 2, tzinfo=UTC)  # what the models of a hand-made warehouse take for now
 FORECASTS = """
@@ -38,7 +39,7 @@ def autumn(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
     50 every day; both hold a seat of 30 dollars a month. A service account that Data pays for costs 7 cents on each day
     of November. On the 16th of October Ada cost 1000 more.
     """
-    w = Warehouse(tmp_path_factory.mktemp("autumn") / "data", start_date="2026-08-01")
+    w = Warehouse(tmp_path_factory.mktemp("autumn") / "data", start_date="2026-08-01", marts=MARTS)
     w.write_seed("seat_prices", [",standard,30.00,"])
     w.write_seed("service_accounts", [",sa1,Nightly,,,,g2,,,"])
     w.write_seed(
@@ -131,7 +132,7 @@ def test_a_budget_stands_beside_what_was_and_will_be_charged_and_beside_the_limi
 
 
 def test_an_adjustment_is_part_of_the_month_it_is_booked_in_from_its_first_night_on(tmp_path: Path) -> None:
-    w = Warehouse(tmp_path / "data", start_date="2026-10-20")
+    w = Warehouse(tmp_path / "data", start_date="2026-10-20", marts=MARTS)
     found_people(w, "2026-10-20")
     for day in days("2026-10-20", "2026-10-31"):
         w.read_events(day, [event("100")], "2026-11-05 02:00")
@@ -231,7 +232,7 @@ def load(w: Warehouse, invented: Organisation, events_by_day: dict[date, list[Tr
 @pytest.fixture(scope="module")
 def quarter(tmp_path_factory: pytest.TempPathFactory) -> tuple[Warehouse, list[tuple[str, date]]]:
     """Six calm organisations as six teams, and one in which some days cost five times what they did."""
-    w = Warehouse(tmp_path_factory.mktemp("quarter") / "data")
+    w = Warehouse(tmp_path_factory.mktemp("quarter") / "data", marts=MARTS)
     w.execute("delete from raw.teams")
     accounts: list[str] = []
     planted: list[tuple[str, date]] = []

@@ -465,7 +465,7 @@ class Warehouse:
         _at_hand("current").symlink_to(self.folder)
         current = _at_hand("current")
         environment = {
-            "CHARGEBACK_FULL_TESTS": str(full_tests),
+            **({"CHARGEBACK_FULL_TESTS": "true"} if full_tests else {}),
             "CHARGEBACK_BUILD_PATH": str(current / self.build_path.relative_to(self.folder)),
             "CHARGEBACK_WAREHOUSE_PATH": str(current / self.path.relative_to(self.folder)),
             "CHARGEBACK_SEEDS_PATH": os.path.relpath(
