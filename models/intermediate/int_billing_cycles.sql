@@ -1,6 +1,6 @@
 -- Grain: one row per team and billing cycle; disjoint, and every covered day lies in one.
--- Cycles are what group answers say they are. Where none does, member spend tells where one starts, and it ends with the
--- next one or after a month. Where nobody tells, calendar months stand in, cut at the known cycles.
+-- Cycles are what group answers say they are. Where none does, member spend tells where one starts, and it ends with
+-- the next one or after a month. Where nobody tells, calendar months stand in, cut at the known cycles.
 with
 
 reads as (
