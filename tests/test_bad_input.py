@@ -165,7 +165,7 @@ def test_a_file_where_a_folder_is_needed_is_named(tonight, folder):
     assert done == Outcome(1, "", message)
 
 
-@pytest.mark.skipif(os.name != "posix", reason="needs limits of the operating system")
+@pytest.mark.skipif(os.name != "posix", reason="2026-11: needs limits of the operating system")
 @pytest.mark.parametrize("phase", ["loading", "building"])
 def test_a_full_disk_loses_nothing_and_the_next_run_goes_on(tonight, phase):
     size = 4096 if phase == "loading" else tonight.paths.warehouse.stat().st_size // 20

@@ -174,7 +174,7 @@ def test_a_file_where_the_data_folder_should_be_is_named(tmp_path):
     )
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="2026-11: needs /dev/full")
 def test_a_full_disk_is_named(tmp_path):
     paths = data_paths(tmp_path)
     paths.runs.symlink_to("/dev/full")

@@ -1,5 +1,5 @@
 -- A tier that Cursor shows and nobody has priced counts as a standard seat. The field is undocumented, so that is a
--- warning and no error; an entry in the seed `seat_types` for these people, or a price, settles it.
+-- warning and no error, since 2026-11; an entry in the seed `seat_types` for these people, or a price, settles it.
 {{ config(severity='warn') }}
 
 with

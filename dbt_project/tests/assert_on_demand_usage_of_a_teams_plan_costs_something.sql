@@ -1,6 +1,6 @@
 -- On a Teams plan on-demand usage is what is billed. Where all of it costs nothing over the last four weeks, Cursor
 -- sends no amounts, or the plan is set wrongly, and every bill is too low. A warning, as a team may have stopped on
--- purpose; ten events are the least from which that can be told.
+-- purpose; ten events are the least from which that can be told. So since 2026-11.
 {{ config(severity='warn') }}
 
 with
